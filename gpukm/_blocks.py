@@ -1,0 +1,74 @@
+"""An array cut into blocks of rows, visited by threads."""
+
+from collections.abc import Callable
+from queue import Empty, LifoQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukm._arrays import array_namespace, from_numpy, is_numpy, to_numpy
+from gpukm._threads import available_threads, run_blocks
+from gpukm.exact import BLOCK_ROWS
+
+Array = Any
+VISIT = 1 << 17  # values of a block, so that a few float64 copies of it stay in the second-level cache
+
+
+class Blocks:
+    """Rows of `X`, a (n, d) array of any namespace and dtype, in the compute dtype, a block at a time.
+
+    `max_memory` bytes bound what visits to blocks may take, all threads together; `n_threads` and `block_rows` are
+    chosen when None.
+    """
+
+    def __init__(
+        self, X: Array, dtype: np.dtype, max_memory: int, n_threads: int | None, block_rows: int | None
+    ) -> None:
+        self._X = X
+        self._xp = array_namespace(X)
+        self.n_samples, self.n_features = (int(size) for size in X.shape)
+        self.dtype = dtype
+        self._memory = max_memory
+        self._threads = (n_threads or available_threads()) if is_numpy(self._xp) else 1
+        self._block_rows = block_rows
+
+    def block(self, start: int, stop: int) -> Array:
+        """Rows start:stop, C-contiguous in the compute dtype; no copy where they are so already."""
+        part = self._X[start:stop, :]
+        if is_numpy(self._xp):
+            return np.ascontiguousarray(part, self.dtype)
+        return self._xp.astype(part, getattr(self._xp, self.dtype.name), copy=False)
+
+    def host_block(self, start: int, stop: int) -> NDArray:
+        """The same as NumPy array on the host."""
+        return to_numpy(self.block(start, stop))
+
+    def rows(self, indices: NDArray) -> NDArray:
+        """Rows by index, on the host, in the compute dtype; -0.0 becomes 0.0, which it equals."""
+        if is_numpy(self._xp):
+            taken = self._X[indices]
+        else:
+            taken = to_numpy(self._xp.take(self._X, from_numpy(np.asarray(indices, np.int64), self._X), axis=0))
+        return np.ascontiguousarray(taken, self.dtype) + self.dtype.type(0)
+
+    def visit(
+        self, task: Callable[[int, int, dict], Any], width: int = 1, scratch: LifoQueue | None = None
+    ) -> list[Any]:
+        """[task(start, stop, scratch) for each block], on the threads; `width` values a row beside its features."""
+        row_bytes = 48 * (self.n_features + 1) + 16 * width
+        within = max(self._memory // self._threads // row_bytes, 1)
+        rows = max(VISIT // max(self.n_features, width), 64)
+        rows = self._block_rows or min(rows, within, BLOCK_ROWS, max(-(-self.n_samples // (4 * self._threads)), 4096))
+        pool: LifoQueue = LifoQueue() if scratch is None else scratch
+
+        def run(index: int) -> Any:
+            try:
+                own = pool.get_nowait()
+            except Empty:
+                own = {}
+            result = task(index * rows, min((index + 1) * rows, self.n_samples), own)
+            pool.put(own)
+            return result
+
+        return run_blocks(run, -(-self.n_samples // rows), self._threads)

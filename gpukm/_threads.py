@@ -1,0 +1,90 @@
+"""Blocks of rows on several threads: NumPy releases the GIL in products, comparisons and reductions.
+
+BLAS is held to one thread while these threads run (two layers of threads are slower than one); that needs
+threadpoolctl. Without it the blocks run one after the other and BLAS uses its own threads: the same bits, more slowly.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+_lock = threading.Lock()
+_limits: list[Any] = []  # the limiter in force, while any fit of this process runs
+_users = 0
+
+
+@cache
+def _controller() -> Any:
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
+    return ThreadpoolController().select(user_api="blas")
+
+
+def available_threads() -> int:
+    """Threads to use: the processors of this process, fewer if OMP_NUM_THREADS or a threadpoolctl limit says so."""
+    if _controller() is None:
+        return 1
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        count = min(count, int(wanted))
+    if not _users:  # while a fit runs, the limit seen would be its own
+        count = min([count, *(library.num_threads for library in _controller().lib_controllers)])
+    return count
+
+
+@contextmanager
+def _single_threaded_blas():  # type: ignore[no-untyped-def]
+    """BLAS at one thread; counted, so that fits in several Python threads restore the limit once, at the end."""
+    global _users
+    with _lock:
+        if _users == 0:
+            _limits.append(_controller().limit(limits=1))
+            _limits[-1].__enter__()
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _limits.pop().__exit__(None, None, None)
+
+
+def run_blocks(task: Callable[[int], Any], count: int, n_threads: int) -> list[Any]:
+    """[task(0), …, task(count - 1)], on `n_threads` threads; the first exception stops the others and is raised."""
+    n_threads = min(n_threads, count)
+    if n_threads <= 1:
+        return [task(index) for index in range(count)]
+    results: list[Any] = [None] * count
+    indices = iter(range(count))
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            with _lock_of_iterator:
+                index = next(indices, None)
+            if index is None:
+                return
+            try:
+                results[index] = task(index)
+            except BaseException:
+                stop.set()
+                raise
+
+    _lock_of_iterator = threading.Lock()
+    with _single_threaded_blas(), ThreadPoolExecutor(n_threads, "gpukm") as pool:
+        futures = [pool.submit(work) for _ in range(n_threads)]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:  # Ctrl-C in this thread, too: do not wait for the rest of the rows
+            stop.set()
+            raise
+    return results

@@ -1,0 +1,280 @@
+"""The contract: what every engine must return, to the bit. Read this first.
+
+**1. The distance is defined once.** For a row x and a centroid c, both held exactly in float64,
+
+    D(x, c) = ((x_0 - c_0)^2 + (x_1 - c_1)^2) + ... + (x_{d-1} - c_{d-1})^2
+
+evaluated in float64 from left to right, each subtraction, square and addition rounded to nearest, with no fused
+multiply-add. The label of x is the k with the least D(x, c_k); of equal D, the lowest k. Centroids have the compute
+dtype of X (float32 or float64). `squared_distances` is this definition; everything else may only agree with it.
+
+**2. Any arithmetic may filter.** With a shift m, x' = x - m and c' = c - m, the score s_k = |c'_k|^2/2 - x'.c'_k
+differs from |x - c_k|^2 / 2 by |x'|^2 / 2, which no k changes. An engine may evaluate s_k in a unit roundoff u, in
+any order of summation, with or without fused multiply-add. With gamma_m = m u / (1 - m u):
+
+* rounding x' and c' to the filter's precision moves x'.c' by at most (2u + u^2) |x'| |c'|;
+* a dot product of length d + 1, of (x', 1) with (-c', |c'|^2/2), errs by at most gamma_{d+1} (|x'||c'| + |c'|^2/2),
+  and |c'|^2/2, rounded once, by u |c'|^2/2 more (Higham 2002, Accuracy and Stability, section 3.1);
+* D itself differs from |x - c|^2 by at most gamma_{d+2}(2^-53) |x - c|^2, and |x - c| <= |x'| + |c'|.
+
+As |x'||c'| + |c'|^2/2 <= (|x'| + |c'|)^2 / 2, every score is within E = margin(d, u)/2 * (|x'| + R)^2 of
+D/2 - |x'|^2/2, where R = max |c'_k| and margin(d, u) = gamma_{d+12}(u) + gamma_{d+4}(2^-53); the spare terms of gamma
+cover the roundings of the norms and of the threshold. So a centroid whose score exceeds the least score by more than
+2E cannot have the least D, nor tie for it: if no other is within 2E, the row is decided; else `squared_distances`
+settles between those that are. Shift and a power-of-two scale keep x', c' near 1, so that what may underflow is below
+`TINY`, which 2E includes.
+
+**3. Sums are exact.** The sums S = sum w x and W = sum w of a cluster, the inertia sum w D, and the potentials of
+k-means++ are sums of exact products, added without any rounding. A product w x is p + e with p = fl(w x) and e its
+exact error (Dekker 1971; e = 0 without weights). Each part is cut into limbs: with |w x_j| < 2^E_j, limb l of t is
+
+    q_l = rint(r_l 2^(b (l+1) - E_j)),    r_0 = t,    r_{l+1} = r_l - q_l 2^(E_j - b (l+1))      (exact in float64)
+
+and q_l goes to an int64 sum. Integers add associatively: no chunk, thread, block, worker or order of arrival shows.
+
+*Overflow.* |q_0| <= 2^b and |q_l| <= 2^(b-1); n rows with two parts each keep |sum| <= n 2^(b+1) <= 2^61, as
+b = min(36, 60 - ceil(log2 n)): b = 36 up to n = 2^24 rows, and 20 at n = 2^40. While a label moves from one cluster to
+another both are within twice that. Float64 partial sums of at most 2^16 such q (a block) stay below 2^53: exact too.
+
+*Range.* `MAX_LIMBS` limbs reach at least 300 bits (n <= 2^24) below E_j: every float32 data set (277 bits from least to
+largest), weights from 1e-12 to 1e12 and magnitudes from 1e-30 to 1e30 within one column are summed without any
+rounding. What lies still lower is rounded to nearest at the last limb, 2^-180 of the column's largest term at n =
+2^40. Float64 sums of n terms err by up to n 2^-53 of sum |w x|; these do not err. Float64 data whose squares would
+overflow or underflow is refused by `check_range`.
+
+**4. One rounding at the end.** A centroid is S/W rounded once to float64, to nearest, ties to even, then to the dtype
+of X; the inertia is its exact sum rounded once. `quotient` filters in double-double and settles what is too close to
+call with integers. Since nothing else rounds, weight 2 is a repeated row, weight 3 too, and weights scaled by 2^p
+change nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+U32, U64 = 2.0**-24, 2.0**-53
+TINY = 2.0**-100  # absolute slack for underflow in the filter, whose operands are scaled to about 1
+BLOCK_ROWS = 1 << 16  # rows whose limbs a float64 sum can hold exactly
+MAX_LIMBS = 9
+LARGEST, SMALLEST = 2.0**500, 2.0**-480  # magnitudes of float64 data whose squares are safe, see check_range
+
+Array = Any  # an array of any array-API namespace
+
+
+def buffer(scratch: dict, name: str, shape: tuple[int, int], dtype: Any) -> NDArray:
+    """A C-contiguous array kept in `scratch` between blocks: fresh memory costs more than the arithmetic done in it."""
+    size = shape[0] * shape[1]
+    if name not in scratch or scratch[name].size < size or scratch[name].dtype != dtype:
+        scratch[name] = np.empty(size, dtype)
+    return scratch[name][:size].reshape(shape)
+
+
+def squared_distances(X: NDArray, C: NDArray, scratch: dict | None = None) -> NDArray[np.float64]:
+    """D(X[i], C[i]) for pairs of rows: the canonical squared distance.
+
+    Parameters
+    ----------
+    X, C : (m, d) or (1, d) arrays of float32 or float64, broadcast against each other by rows
+    scratch : where to keep a buffer for the next call
+
+    Returns
+    -------
+    (m,) float64
+    """
+    d, m = X.shape[1], len(X) if len(C) == 1 else len(C)
+    # Transposed, so that each addition takes one feature of all rows: sequential in j, fast along m. NumPy reduces the
+    # first axis of a C-contiguous array row by row (a test holds it to that); of a single column it would not.
+    T = buffer({} if scratch is None else scratch, "differences", (d, m), np.float64)
+    np.subtract(X.T, C.T, out=T, dtype=np.float64)
+    T *= T
+    if d >= 16 and m > 1:
+        return np.add.reduce(T, axis=0)
+    D = T[0].copy()
+    for j in range(1, d):
+        D += T[j]
+    return D
+
+
+def gamma(m: int, u: float) -> float:
+    """Higham's gamma_m = m u / (1 - m u); infinite (nothing is certified) where m u reaches 1/2."""
+    return m * u / (1 - m * u) if m * u < 0.5 else np.inf
+
+
+def margin(n_features: int, u: float) -> float:
+    """2E / (|x'| + R)^2 for scores evaluated in unit roundoff `u`: see point 2 of the contract."""
+    return gamma(n_features + 12, u) + gamma(n_features + 4, U64)
+
+
+def two_product(a: NDArray, b: NDArray) -> tuple[NDArray, NDArray]:
+    """(p, e) with p = fl(a b) and p + e = a b exactly, for float64 below 2^996 (Dekker 1971)."""
+    p = a * b
+    a1, b1 = a * 134217729.0, b * 134217729.0  # 2^27 + 1 splits 53 bits in two halves
+    a1, b1 = a1 - (a1 - a), b1 - (b1 - b)
+    a2, b2 = a - a1, b - b1
+    return p, ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
+
+
+def exponent(bound: NDArray | float) -> NDArray[np.int64]:
+    """The least E >= -400 with |bound| < 2^E."""
+    return np.maximum(np.frexp(bound)[1], -400).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the limbs of exact sums lie.
+
+    Attributes
+    ----------
+    exponents : (columns,) int64; every term t of column j has |t| < 2**exponents[j]
+    bits : width of a limb
+    """
+
+    exponents: NDArray[np.int64]
+    bits: int
+
+    @classmethod
+    def of(cls, bounds: Any, n_samples: int) -> "Grid":
+        """The grid for sums of `n_samples` terms with magnitudes up to `bounds`, one for each column."""
+        return cls(exponent(np.atleast_1d(np.asarray(bounds, np.float64))), limb_bits(n_samples))
+
+    def unit(self, limb: int) -> NDArray[np.float64]:
+        """(columns,) float64: the power of two that an integer of `limb` counts."""
+        return np.ldexp(1.0, self.exponents - self.bits * (limb + 1))
+
+
+def limb_bits(n_samples: int) -> int:
+    """Bits of a limb so that no int64 sum over `n_samples` rows can overflow: see point 3 of the contract."""
+    return min(36, 60 - max(n_samples - 1, 0).bit_length())
+
+
+@dataclass
+class Sums:
+    """Exact sums on a grid: what `accumulate` fills and `quotient` rounds.
+
+    `limbs` holds int64 arrays (k, columns), most significant first, as many as were needed so far.
+    """
+
+    grid: Grid
+    limbs: list[NDArray[np.int64]]
+
+    def limb(self, index: int) -> NDArray[np.int64]:
+        """The array of limb `index`, made when first asked for."""
+        while len(self.limbs) <= index:
+            self.limbs.append(np.zeros_like(self.limbs[0]))
+        return self.limbs[index]
+
+    def add(self, other: "Sums", sign: int = 1) -> None:
+        """Add (or subtract) sums on the same grid."""
+        for index, limb in enumerate(other.limbs):
+            self.limb(index)[...] += sign * limb
+
+    def copy(self) -> "Sums":
+        """Sums that may be changed without changing these."""
+        return Sums(self.grid, [limb.copy() for limb in self.limbs])
+
+    @property
+    def empty(self) -> NDArray[np.bool_]:
+        """(k,) which clusters have no weight (the last column)."""
+        return ~np.any([limb[:, -1] != 0 for limb in self.limbs], axis=0)
+
+    def means(self) -> NDArray[np.float64]:
+        """(k, columns - 1) float64: each sum divided by the last column's, rounded once; 0 where that is 0."""
+        return quotient(self, slice(0, -1), slice(-1, None))
+
+    def totals(self) -> NDArray[np.float64]:
+        """(k, columns) float64: each sum rounded once."""
+        return quotient(self, slice(None), None)
+
+
+def sums_like(grid: Grid, n_clusters: int) -> Sums:
+    """Zero sums for `n_clusters` clusters."""
+    return Sums(grid, [np.zeros((n_clusters, len(grid.exponents)), np.int64)])
+
+
+def _double_double(sums: Sums, columns: slice) -> tuple[NDArray, NDArray]:
+    """(hi, lo), each (k, columns): the sums to a relative 2^-98, hi + lo unevaluated."""
+    bits = sums.grid.bits
+    limbs = [limb[:, columns].copy() for limb in sums.limbs]
+    for upper, lower in zip(
+        limbs[-2::-1], limbs[:0:-1], strict=True
+    ):  # carries: each limb but the first within half a unit
+        carry = (lower + (1 << (bits - 1))) >> bits
+        lower -= carry << bits
+        upper += carry
+    hi = np.zeros(limbs[0].shape)
+    lo = np.zeros(limbs[0].shape)
+    for index in range(len(limbs) - 1, -1, -1):
+        unit = sums.grid.unit(index)[columns]
+        for part in ((limbs[index] & 0x7FFFFFFF) * unit, (limbs[index] >> 31) * (unit * 2.0**31)):
+            s = part + hi
+            t = s - part
+            lo += (part - (s - t)) + (hi - t)
+            hi = s + lo
+            lo = lo - (hi - s)
+    return hi, lo
+
+
+def quotient(sums: Sums, columns: slice, divisor: slice | None) -> NDArray[np.float64]:
+    """The exact sums of `columns`, divided by that of `divisor` (1 if None), rounded once to the nearest float64.
+
+    Returns (k, columns) float64; 0 where the divisor is 0.
+    """
+    hi, lo = _double_double(sums, columns)
+    if divisor is None:
+        w_hi, w_lo = np.ones((1, 1)), np.zeros((1, 1))
+    else:
+        w_hi, w_lo = _double_double(sums, divisor)
+        w_hi = np.where(w_hi == 0, 1.0, w_hi)
+    q = hi / w_hi
+    p, e = two_product(q, w_hi)
+    delta = (((hi - p) - e) + lo - q * w_lo) / w_hi
+    mean = q + delta
+    rest = np.abs((q - mean) + delta)
+    # `rest` is how far the quotient lies from `mean`, known to 2^-48 of an ulp: too close to a rounding boundary is
+    # settled.
+    ulp = np.spacing(np.abs(mean))
+    boundary = np.where(np.abs(np.frexp(mean)[0]) == 0.5, ulp / 4, ulp / 2)
+    close = (np.abs(rest - ulp / 2) <= ulp * 2.0**-40) | (np.abs(rest - boundary) <= ulp * 2.0**-40)
+    for row, column in np.argwhere(close & (mean != 0)):
+        mean[row, column] = _settle_quotient(sums, row, np.arange(len(sums.grid.exponents))[columns][column], divisor)
+    return mean
+
+
+def _settle_quotient(sums: Sums, row: int, column: int, divisor: slice | None) -> float:
+    """One quotient by integers: Python's int / int rounds once, to nearest, ties to even."""
+    numerator, shift = integer(sums, row, column)
+    denominator, shift_w = (1, 0) if divisor is None else integer(sums, row, -1)
+    shift -= shift_w
+    return (numerator << shift) / denominator if shift >= 0 else numerator / (denominator << -shift)
+
+
+def integer(sums: Sums, row: int, column: int) -> tuple[int, int]:
+    """(i, s) with the exact sum equal to i 2^s; s depends on the grid and the column alone."""
+    bits = sums.grid.bits
+    value = sum(int(limb[row, column]) << (bits * (MAX_LIMBS - 1 - index)) for index, limb in enumerate(sums.limbs))
+    return value, int(sums.grid.exponents[column]) - bits * MAX_LIMBS
+
+
+def check_range(largest: float, spread: float, name: str = "X") -> None:
+    """Refuse float64 data whose squared distances would overflow or vanish in float64.
+
+    Parameters
+    ----------
+    largest : the greatest magnitude; spread : the greatest difference within a column
+
+    Raises
+    ------
+    ValueError
+    """
+    if largest > LARGEST:
+        raise ValueError(
+            f"{name} holds values up to {largest:.3g}; squared distances of values above {LARGEST:.0e} overflow "
+            f"float64. Divide {name} by a power of two such as 2.0**{int(np.frexp(largest)[1])}: no label changes."
+        )
+    if 0 < spread < SMALLEST:
+        raise ValueError(
+            f"{name} varies by at most {spread:.3g}; squared distances of differences below {SMALLEST:.0e} vanish in "
+            f"float64. Multiply {name} by a power of two such as 2.0**{-int(np.frexp(spread)[1])}: no label changes."
+        )

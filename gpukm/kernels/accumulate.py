@@ -1,0 +1,187 @@
+"""accumulate: exact sums of the rows of each cluster. Reference engine.
+
+    X (m, d) float32|float64    labels (m,) int32    weights (m,) float64 or None    ->    Sums of d + 1 columns
+
+Column j < d sums w x_j, column d sums w. Terms are cut into limbs and added as integers (`gpukm.exact`, point 3), so
+any split of the rows gives the same sums. When labels change, rows are added to the new cluster and subtracted from
+the old one: integers do not drift.
+
+In NumPy an integer below 2^36 sums exactly in float64 over 2^16 rows, so `bincount` and matrix products do the adding.
+Measured, ns a value: bincount a column 1.8 (d < 16), one bincount over (label, feature) 1.9, product with a one-hot
+matrix
+1.5 at k = 10, growing with k; `add.at` 13 times slower. The product is also what every array-API namespace has.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukm._arrays import from_numpy, is_numpy, to_numpy
+from gpukm.exact import BLOCK_ROWS, MAX_LIMBS, Grid, Sums, buffer, two_product
+
+Array = Any
+NARROW = 16
+FEW = 16  # clusters up to which the one-hot product wins for wide rows
+
+
+def accumulate(
+    X: Array,
+    xp: Any,
+    labels: NDArray[np.int32],
+    sums: Sums,
+    *,
+    old_labels: NDArray[np.int32] | None = None,
+    weights: NDArray[np.float64] | None = None,
+    scratch: dict | None = None,
+) -> None:
+    """Add the rows of a block to `sums` under `labels`, and subtract them under `old_labels`.
+
+    Parameters
+    ----------
+    X : (m, d) block in the compute dtype, of namespace `xp`; m <= BLOCK_ROWS
+    labels, old_labels : (m,) int32 in [0, k)
+    sums : k clusters, d + 1 columns; changed in place
+    weights : (m,) float64 or None for ones
+    scratch : buffers kept between blocks
+    """
+    scratch = {} if scratch is None else scratch
+    m, d = X.shape
+    assert m <= BLOCK_ROWS and len(labels) == m and len(sums.grid.exponents) == d + 1
+    if m == 0:
+        return
+    if not is_numpy(xp):
+        _accumulate_array_api(X, xp, labels, sums, old_labels, weights)
+        return
+    # Columns first: narrow rows are transposed, so that loops run along m; wide ones are viewed, and loops run along d.
+    narrow = d < NARROW
+    T = buffer(scratch, "terms", (d, m), np.float64) if narrow else buffer(scratch, "terms", (m, d), np.float64).T
+    T[...] = X.T
+    for term in _terms(T, weights):
+        _add_limbs(term, slice(0, d), labels, old_labels, sums, scratch)
+    w = np.ones((1, m)) if weights is None else weights[None, :].copy()
+    _add_limbs(w, slice(d, d + 1), labels, old_labels, sums, scratch)
+
+
+def accumulate_scalars(
+    values: NDArray[np.float64],
+    labels: NDArray[np.int32],
+    weights: NDArray | None,
+    sums: Sums,
+    scratch: dict | None = None,
+) -> None:
+    """Add w * value to the one column of `sums`: the inertia. At most BLOCK_ROWS values."""
+    for term in _terms(values[None, :].copy(), weights):
+        _add_limbs(term, slice(0, 1), labels, None, sums, {} if scratch is None else scratch)
+
+
+def _terms(T: NDArray[np.float64], weights: NDArray[np.float64] | None) -> list[NDArray]:
+    """The exact products w x as one or two arrays of float64 that add up to them."""
+    if weights is None:
+        return [T]
+    product, error = two_product(T, weights)
+    return [product, error] if error.any() else [product]
+
+
+def _add_limbs(rest: NDArray, columns: slice, labels: NDArray, old: NDArray | None, sums: Sums, scratch: dict) -> None:
+    """Cut the terms `rest` (c, m), which are used up, into limbs until nothing is left, adding each.
+
+    What is left of a block in few entries is added by these.
+    """
+    grid = Grid(sums.grid.exponents[columns], sums.grid.bits)
+    shape = rest.shape if rest.flags.c_contiguous else rest.shape[::-1]
+    q, nonzero = buffer(scratch, "limb", shape, np.float64), buffer(scratch, "nonzero", shape, np.bool_)
+    if not rest.flags.c_contiguous:
+        q, nonzero = q.T, nonzero.T
+    for index in range(MAX_LIMBS):
+        unit = grid.unit(index)[:, None]
+        np.multiply(rest, 1 / unit, out=q)
+        np.rint(q, out=q)
+        _add(q, sums.limb(index)[:, columns], labels, old)
+        q *= unit
+        left = np.count_nonzero(np.not_equal(rest, q, out=nonzero))
+        if left == 0:
+            return
+        rest -= q
+        if left < rest.size // 16:
+            _add_sparse(rest, nonzero, index + 1, grid, columns, labels, old, sums)
+            return
+
+
+def _add_sparse(
+    rest: NDArray,
+    nonzero: NDArray[np.bool_],
+    index: int,
+    grid: Grid,
+    columns: slice,
+    labels: NDArray,
+    old: NDArray | None,
+    sums: Sums,
+) -> None:
+    """The limbs from `index` on of a block of which few entries are left."""
+    c, m = rest.shape
+    positions = np.flatnonzero(nonzero.ravel(order="K"))
+    cols, rows = np.divmod(positions, m) if rest.flags.c_contiguous else np.divmod(positions, c)[::-1]
+    values = rest[cols, rows]
+    for limb in range(index, MAX_LIMBS):
+        unit = grid.unit(limb)[cols]
+        q = np.rint(values / unit)
+        integers = q.astype(np.int64)
+        target = sums.limb(limb)[:, columns]
+        np.add.at(target, (labels[rows], cols), integers)
+        if old is not None:
+            np.subtract.at(target, (old[rows], cols), integers)
+        values = values - q * unit
+        if not values.any():
+            return
+
+
+def _add(q: NDArray[np.float64], target: NDArray[np.int64], labels: NDArray, old: NDArray | None) -> None:
+    """Add integers q (c, m) to target (k, c) by label."""
+    k = len(target)
+    if k > 2 * len(labels):  # few of many clusters are touched: number those
+        touched, inverse = np.unique(labels if old is None else np.concatenate([labels, old]), return_inverse=True)
+        part = np.zeros((len(touched), target.shape[1]), np.int64)
+        _add(q, part, inverse[: len(labels)], None if old is None else inverse[len(labels) :])
+        target[touched] += part
+        return
+    target += _segment_sums(q, labels, k)
+    if old is not None:
+        target -= _segment_sums(q, old, k)
+
+
+def _segment_sums(q: NDArray[np.float64], labels: NDArray, k: int) -> NDArray[np.int64]:
+    """(k, c) sums of the columns of q (c, m) by label: exact, as every partial sum stays below 2^53."""
+    c = len(q)
+    if k == 1:
+        return q.sum(axis=1)[None, :].astype(np.int64)
+    if c < NARROW:
+        return np.stack([np.bincount(labels, row, k) for row in q], axis=1).astype(np.int64)
+    if k <= FEW:
+        return ((np.arange(k, dtype=labels.dtype)[:, None] == labels).astype(np.float64) @ q.T).astype(np.int64)
+    keys = (labels.astype(np.intp)[:, None] * c + np.arange(c)).ravel()
+    return np.bincount(keys, q.T.ravel(), k * c).astype(np.int64).reshape(k, c)
+
+
+def _accumulate_array_api(
+    X: Array, xp: Any, labels: NDArray, sums: Sums, old: NDArray | None, weights: NDArray | None
+) -> None:
+    """The same limbs in array-API terms, added by a float64 product with a one-hot matrix: exact in any order."""
+    k = len(sums.limbs[0])
+    T = xp.astype(X, xp.float64)
+    T = xp.concat([T, xp.ones_like(T[:, :1])], axis=1)
+    terms = [T]
+    if weights is not None:
+        terms = list(two_product(T, from_numpy(weights, X)[:, None]))
+    clusters = from_numpy(np.arange(k, dtype=np.int32), X)
+    one_hot = xp.astype(from_numpy(labels, X)[None, :] == clusters[:, None], xp.float64)
+    if old is not None:
+        one_hot = one_hot - xp.astype(from_numpy(old, X)[None, :] == clusters[:, None], xp.float64)
+    for rest in terms:
+        for index in range(MAX_LIMBS):
+            unit = sums.grid.unit(index)
+            q = xp.round(rest * from_numpy(1 / unit, X))
+            sums.limb(index)[...] += to_numpy(xp.astype(xp.matmul(one_hot, q), xp.int64))
+            rest = rest - q * from_numpy(unit, X)
+            if not bool(xp.any(rest != 0)):
+                break

@@ -1,0 +1,290 @@
+"""potential: sum of w D over rows, D the squared distance to the nearest centre chosen so far. Reference engine.
+
+The three questions of k-means++, each filtered in floating point and settled exactly, so that the answers depend on the
+rows' contents alone: not on their order, their chunking, the threads, nor on repetition in place of weights.
+
+* `draw`: the row at a quantile of the potential, rows ordered by a 64-bit hash of their content. (Rows of equal content
+  are interchangeable. Two different rows with one hash would keep array order: probability below n^2 / 2^65.)
+* `best`: of a few candidates, the one that lowers the potential most; ties go to the first.
+* `commit`: lower D by a new centre.
+
+Per row and round: a float32 product with the candidates, about 5 passes over their scores, one weighted bincount for
+the draw; D itself only where a candidate may come nearer, about n/j rows for the j-th centre.
+Memory: 26 bytes a row.
+"""
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukm.exact import Grid, integer, squared_distances, sums_like
+from gpukm.kernels.accumulate import accumulate_scalars
+from gpukm.kernels.assign import Scorer, scores, slack
+
+BUCKETS = 1024
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def mix(h: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Spread the bits of 64-bit integers (the finalizer of splitmix64, Steele et al. 2014)."""
+    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return h ^ (h >> np.uint64(31))
+
+
+def hash_rows(X: NDArray) -> NDArray[np.uint64]:
+    """(m,) a 64-bit hash of each row: a fixed random linear form of its values' scrambled bits; -0.0 is 0.0."""
+    bits = (X + X.dtype.type(0)).view(np.uint32 if X.dtype == np.float32 else np.uint64)
+    factors = mix(np.arange(1, X.shape[1] + 1, dtype=np.uint64) * GOLDEN) | np.uint64(1)
+    if X.shape[1] < 16:
+        h = np.zeros(len(X), np.uint64)
+        for j, factor in enumerate(factors):
+            h += _scramble(bits[:, j]) * factor
+        return mix(h)
+    return mix(np.einsum("ij,j->i", _scramble(bits), factors))
+
+
+def _scramble(bits: NDArray) -> NDArray[np.uint64]:
+    """Bring the high bits of floats down: round values end in zeros, and a product moves nothing down."""
+    b = bits.astype(np.uint64)
+    b *= GOLDEN
+    b ^= b >> np.uint64(32)
+    return b
+
+
+class Potential:
+    """State of a seeding: D of each row.
+
+    Parameters
+    ----------
+    source : ArraySource, for its blocks of rows, its weights and its frame
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._n = source.n_samples
+        self._weights = source.sample_weight
+        self._D: NDArray[np.float64] | None = None  # before the first centre the potential is the weight
+        hashes = np.empty(self._n, np.uint64)
+        self._half = np.empty(self._n, np.float32)
+        frame = source.frame
+
+        def visit(start: int, stop: int, scratch: dict) -> None:
+            X = source.host_block(start, stop)
+            hashes[start:stop] = hash_rows(X)
+            T = frame.apply(X)
+            self._half[start:stop] = np.einsum("ij,ij->i", T, T) / 2
+
+        source.visit(visit)
+        index = np.int32 if self._n < 2**31 else np.int64
+        self._order = np.argsort(hashes).astype(index)
+        self._starts = np.arange(BUCKETS + 1) * self._n // BUCKETS
+        self._bucket = np.empty(self._n, np.uint16)
+        self._bucket[self._order] = np.repeat(np.arange(BUCKETS, dtype=np.uint16), np.diff(self._starts))
+        self._reach = float(np.sqrt(2 * self._half.max()) * (1 + 1e-3))
+
+    # -- what a row weighs -------------------------------------------------------------------------
+
+    def _terms(self, rows: Any) -> NDArray[np.float64]:
+        """fl(w D) of some rows."""
+        D = self._D[rows] if self._D is not None else 1.0
+        w = self._weights[rows] if self._weights is not None else 1.0
+        count = len(range(*rows.indices(self._n))) if isinstance(rows, slice) else len(rows)
+        return np.broadcast_to(np.multiply(D, w, dtype=np.float64), (count,))
+
+    def _exact(self, rows: NDArray | None = None) -> Fraction:
+        """The exact potential of `rows` in units of the grid (of all rows when None)."""
+        rows = np.arange(self._n) if rows is None else rows
+        sums = sums_like(Grid.of(self._bound(), 2 * self._n), 1)
+        for start in range(0, len(rows), 1 << 15):
+            part = rows[start : start + (1 << 15)]
+            D = self._D[part] if self._D is not None else np.ones(len(part))
+            w = None if self._weights is None else self._weights[part]
+            accumulate_scalars(D, np.zeros(len(part), np.int32), w, sums)
+        value, shift = integer(sums, 0, 0)
+        return Fraction(value) * Fraction(2) ** shift
+
+    def _nearest(self) -> NDArray[np.float64]:
+        assert self._D is not None, "commit a centre first"
+        return self._D
+
+    def _bound(self) -> float:
+        largest = float(self._D.max()) if self._D is not None else 1.0
+        return largest * (float(self._weights.max()) if self._weights is not None else 1.0)
+
+    # -- the draw ----------------------------------------------------------------------------------
+
+    def draw(self, fractions: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Rows at these quantiles of the potential: the first row, by hash, at which the running sum exceeds its share.
+
+        When the whole potential is 0 (every row coincides with a centre) rows are drawn by weight alone.
+
+        Parameters
+        ----------
+        fractions : (t,) float64 in [0, 1)
+
+        Returns
+        -------
+        (t,) int64 indices
+        """
+        return self._order[self._positions(fractions)].astype(np.int64)
+
+    def _positions(self, fractions: NDArray[np.float64]) -> NDArray[np.int64]:
+        parts = self._source.visit(
+            lambda start, stop, _: np.bincount(self._bucket[start:stop], self._terms(slice(start, stop)), BUCKETS)
+        )
+        running = np.cumsum(np.sum(parts, axis=0))
+        total = running[-1]
+        if total == 0:
+            D, self._D = self._D, None
+            positions = self._positions(fractions)
+            self._D = D
+            return positions
+        error = (self._n + BUCKETS + 64) * 2.0**-52 * total
+        return np.array([self._position(f, running, f * total, error) for f in fractions], np.int64)
+
+    def _position(self, fraction: float, running: NDArray, target: float, error: float) -> int:
+        bucket = min(int(np.searchsorted(running, target, side="right")), BUCKETS - 1)
+        first, last = self._starts[bucket], self._starts[bucket + 1]
+        before = running[bucket - 1] if bucket else 0.0
+        sums = before + np.cumsum(self._terms(self._order[first:last]))
+        at = int(np.searchsorted(sums, target, side="right"))
+        below = sums[at - 1] if at else before
+        if at < len(sums) and sums[at] - target > error and (target - below > error or first + at == 0):
+            return int(first + at)
+        # Too close to call in floating point: bisect with exact sums.
+        goal = Fraction(fraction) * self._exact()
+        low, high = 0, self._n - 1  # the first position whose inclusive exact sum exceeds the goal
+        while low < high:
+            middle = (low + high) // 2
+            if self._exact(self._order[: middle + 1]) > goal:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    # -- the candidates ----------------------------------------------------------------------------
+
+    def _gains(self, X: NDArray, scorer: Scorer, start: int, stop: int, scratch: dict) -> tuple[NDArray, float]:
+        """((t, m) float32 gains, their error): half of D - D(x, candidate), in the frame's scale."""
+        half = self._half[start:stop]
+        error = 2 * float(
+            slack(np.sqrt(2 * half.max(keepdims=True)) * np.float32(1 + 1e-3), self._reach, X.shape[1])[0]
+        )
+        gains = scores(X, scorer, scratch)
+        ceiling = (self._nearest()[start:stop] * (scorer.frame.scale**2 / 2) - half).astype(np.float32)
+        return np.subtract(ceiling, gains, out=gains), error
+
+    def best(self, candidates: NDArray) -> int:
+        """Index of the candidate that leaves the least potential; ties go to the first.
+
+        Parameters
+        ----------
+        candidates : (t, d) rows of the data
+        """
+        scorer = Scorer.of(self._source.frame, candidates)
+
+        def visit(start: int, stop: int, scratch: dict) -> NDArray:
+            gains, error = self._gains(self._source.host_block(start, stop), scorer, start, stop, scratch)
+            near = gains > np.float32(-error)
+            np.maximum(gains, 0, out=gains)
+            if self._weights is None:
+                return np.stack([gains.sum(axis=1, dtype=np.float64), np.count_nonzero(near, axis=1) * error])
+            w = self._weights[start:stop]
+            return np.stack([gains.astype(np.float64) @ w, (near @ w) * error])
+
+        total, error = np.sum(self._source.visit(visit, len(candidates)), axis=0)
+        error += (self._n + 64) * 2.0**-52 * total
+        leader = int(np.argmax(total))
+        close = np.flatnonzero(total + error >= total[leader] - error[leader])
+        _, first = np.unique(candidates[close], axis=0, return_index=True)
+        close = np.sort(close[first])
+        if len(close) == 1:
+            return int(close[0])
+        exact = [self._exact_gain(candidates[t]) for t in close]
+        return int(close[exact.index(max(exact))])
+
+    def _improvable(self, scorer: Scorer, start: int, stop: int, scratch: dict) -> tuple[NDArray, NDArray]:
+        """(rows of a block that a centre may come nearer to, their D to it)."""
+        X = self._source.host_block(start, stop)
+        gains, error = self._gains(X, scorer, start, stop, scratch)
+        rows = np.flatnonzero(gains[0] > np.float32(-error))
+        return rows + start, squared_distances(X if len(rows) == len(X) else X[rows], scorer.centroids, scratch)
+
+    def _exact_gain(self, candidate: NDArray) -> int:
+        """How much the candidate lowers the exact potential, in units of one grid."""
+        scorer = Scorer.of(self._source.frame, candidate[None, :])
+        grid = Grid.of(self._bound(), 2 * self._n)
+
+        def visit(start: int, stop: int, scratch: dict) -> int:
+            rows, D = self._improvable(scorer, start, stop, scratch)
+            w = None if self._weights is None else np.tile(self._weights[rows], 2)
+            sums = sums_like(grid, 2)
+            old = self._nearest()[rows]
+            labels = np.repeat(np.arange(2, dtype=np.int32), len(rows))
+            accumulate_scalars(np.concatenate([old, np.minimum(old, D)]), labels, w, sums)
+            return integer(sums, 0, 0)[0] - integer(sums, 1, 0)[0]
+
+        return sum(self._source.visit(visit))
+
+    def commit(self, centroid: NDArray) -> None:
+        """Lower D by the centre `centroid` (d,)."""
+        scorer = Scorer.of(self._source.frame, centroid[None, :])
+        if self._D is None:
+            D0 = np.empty(self._n)
+
+            def first(start: int, stop: int, scratch: dict) -> None:
+                D0[start:stop] = squared_distances(self._source.host_block(start, stop), scorer.centroids, scratch)
+
+            self._source.visit(first)
+            self._D = D0
+            return
+        D = self._D
+
+        def visit(start: int, stop: int, scratch: dict) -> None:
+            rows, new = self._improvable(scorer, start, stop, scratch)
+            D[rows] = np.minimum(D[rows], new)
+
+        self._source.visit(visit)
+
+    def farthest(self) -> int:
+        """The row with the greatest D among those with weight; ties go to the lowest hash."""
+        D = self._nearest() if self._weights is None else np.where(self._weights > 0, self._nearest(), -1.0)
+        ties = np.flatnonzero(D == D.max())
+        if len(ties) == 1:
+            return int(ties[0])
+        return int(self._order[np.flatnonzero(np.isin(self._order, ties))[0]])
+
+    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Rows drawn by weight without replacement, all of different content as long as there are enough.
+
+        Drawing `missing` quantiles at once and discarding repeats is drawing one after the other.
+        """
+        chosen: list[int] = []
+        self._D = np.ones(self._n) if self._weights is None else (self._weights > 0).astype(np.float64)
+        while len(chosen) < count and self._D.any():
+            for position in self._positions(rng.random(count - len(chosen))):
+                row = int(self._order[position])
+                if self._D[row]:
+                    chosen.append(row)
+                    self._D[self._equal_rows(int(position))] = 0.0
+        self._D = None
+        return np.concatenate([np.array(chosen, np.int64), self.draw(rng.random(count - len(chosen)))])
+
+    def _equal_rows(self, position: int) -> NDArray:
+        """All rows with the content of the one at `position`: its neighbours by hash."""
+        content = self._source.rows(self._order[position : position + 1])
+        ends = []
+        for step in (-256, 256):
+            at = position
+            while 0 <= at < self._n:
+                part = self._order[at : at + step] if step > 0 else self._order[max(at + step, -1) + 1 : at + 1][::-1]
+                same = (self._source.rows(part) == content).all(axis=1)
+                run = len(part) if same.all() else int(np.argmin(same))
+                at += run if step > 0 else -run
+                if run < len(part):
+                    break
+            ends.append(at)
+        return self._order[ends[0] + 1 : ends[1]]

@@ -1,0 +1,173 @@
+"""assign and lloyd_step against the oracle: every namespace, odd shapes, ties, offsets, extreme scales."""
+
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from gpukm import kernels
+from gpukm.array_source import ArraySource
+
+
+def assigned(X, C, **options):
+    """(labels, undecided) of one step."""
+    source = ArraySource(X, dtype=C.dtype, **options)
+    step = source.step(C)
+    return source.labels, step.undecided
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", [1, 2, 3, 15, 16, 17, 33, 100])
+@pytest.mark.parametrize("k", [1, 2, 7, 63, 64, 65, 131])
+def test_labels_equal_the_oracle(dtype, d, k):
+    """Any number of features and centroids around the sizes where formulations change, any block size."""
+    rng = np.random.default_rng(d * k)
+    X = rng.standard_normal((257, d)).astype(dtype)
+    C = rng.standard_normal((k, d)).astype(dtype)
+    expected = oracle.labels(X, C)
+    for block_rows in (None, 1, 64, 101):
+        assert np.array_equal(assigned(X, C, block_rows=block_rows)[0], expected)
+    assert np.array_equal(ArraySource(X, dtype=dtype).assign(C), expected)
+
+
+def test_every_namespace_agrees(backend):
+    """NumPy, read-only NumPy, array-api-strict, torch, CuPy: one answer."""
+    rng = np.random.default_rng(0)
+    X = np.round(rng.standard_normal((300, 4)) * 4).astype(np.float32)
+    C = np.round(rng.standard_normal((9, 4)) * 4).astype(np.float32)
+    labels, undecided = assigned(backend.array(X), C)
+    assert np.array_equal(labels, oracle.labels(X, C))
+    assert undecided > 0
+
+
+@given(
+    hnp.arrays(np.float32, (30, 2), elements=st.integers(-3, 3).map(float)),
+    hnp.arrays(np.float32, (6, 2), elements=st.integers(-3, 3).map(float)),
+)
+def test_ties_go_to_the_lowest_label(X, C):
+    """On a small grid of integers nearly everything ties, duplicates among the centroids included."""
+    assert np.array_equal(assigned(X, C)[0], oracle.labels(X, C))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("k", [5, 80])
+@pytest.mark.parametrize("d", [3, 20])
+@pytest.mark.parametrize(("scale", "offset"), [(1e-30, 0), (1e30, 0), (1, 1e7), (1e-3, 1e4), (1e15, -1e19), (1e37, 0)])
+def test_scale_and_offset_do_not_matter(dtype, k, d, scale, offset):
+    """Data far from the origin, tiny or near the largest float32: still the oracle's labels."""
+    rng = np.random.default_rng(k * d)
+    X = (rng.standard_normal((200, d)) * scale + offset).astype(dtype)
+    C = X[rng.choice(200, k, replace=False)]
+    assert np.array_equal(assigned(X, C)[0], oracle.labels(X, C))
+
+
+def test_very_large_float64_is_served():
+    """Magnitudes no float32 holds are scaled, not lost."""
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((100, 3)) * 1e120
+    assert np.array_equal(assigned(X, X[:7].copy())[0], oracle.labels(X, X[:7]))
+
+
+def test_centroids_far_from_all_rows():
+    """Starting centroids absurdly far away overflow no score."""
+    X = np.random.default_rng(2).standard_normal((50, 3)).astype(np.float32)
+    C = np.array([[1e30, 0, 0], [1e30, 1e20, 0], [0, 0, 0]], np.float32)
+    assert np.array_equal(assigned(X, C)[0], np.full(50, 2))
+    assert np.array_equal(assigned(X, C[:2])[0], oracle.labels(X, C[:2]))
+
+
+def test_identical_rows_and_centroids():
+    """Nothing can be certified: everything is settled, and label 0 wins every tie."""
+    X = np.full((100, 20), 3.3, np.float32)
+    labels, undecided = assigned(X, X[:70].copy())
+    assert not labels.any()
+    assert undecided == 100
+
+
+@pytest.mark.parametrize("layout", ["F", "strided", "big-endian", "memmap", "reversed", "uint8", "int16", "float16"])
+def test_layout_does_not_matter(layout, tmp_path):
+    """Blocks are brought into shape one at a time; the labels are those of a plain array."""
+    X = np.random.default_rng(3).integers(0, 200, (500, 5))
+    plain = X.astype(np.float32)
+    if layout == "memmap":
+        np.save(tmp_path / "x.npy", plain)
+        A = np.load(tmp_path / "x.npy", mmap_mode="r")
+    else:
+        A = {
+            "F": lambda: np.asfortranarray(plain),
+            "strided": lambda: np.repeat(np.repeat(plain, 2, axis=0), 3, axis=1)[::2, ::3],
+            "big-endian": lambda: plain.astype(">f4"),
+            "reversed": lambda: np.ascontiguousarray(plain[::-1, ::-1])[::-1, ::-1],
+            "uint8": lambda: X.astype(np.uint8),
+            "int16": lambda: X.astype(np.int16),
+            "float16": lambda: X.astype(np.float16),
+        }[layout]()
+    before = np.array(A)
+    C = plain[:11].copy()
+    source, reference = ArraySource(A, dtype=np.float32), ArraySource(plain, dtype=np.float32)
+    assert np.array_equal(source.step(C).sums.means(), reference.step(C).sums.means())
+    assert np.array_equal(source.labels, reference.labels)
+    assert np.array_equal(np.array(A), before)
+
+
+def test_moved_rows_leave_the_sums_of_a_fresh_start():
+    """Adding to the new and subtracting from the old cluster, ten times over, equals summing anew, to the bit."""
+    rng = np.random.default_rng(4)
+    X = rng.standard_normal((2000, 3)).astype(np.float32)
+    w = rng.random(2000)
+    moving = ArraySource(X, w, dtype=np.float32, block_rows=300)
+    for _ in range(10):
+        C = X[rng.choice(2000, 40, replace=False)]
+        moved = moving.step(C).sums
+    fresh = ArraySource(X, w, dtype=np.float32).step(C).sums
+    assert np.array_equal(moved.means(), fresh.means())
+    assert np.array_equal(moved.totals(), fresh.totals())
+
+
+def test_more_than_2_to_the_31_scores():
+    """n k beyond 2^31: no index wraps around."""
+    n, k = (1 << 16) + 1, (1 << 15) + 1
+    X = np.linspace(0, 1, n)[:, None]
+    C = np.linspace(0, 1, k)[:, None]
+    labels, _ = assigned(X, C)
+    assert n * k > 2**31
+    assert np.array_equal(labels[[0, 1, -2, -1]], oracle.labels(X[[0, 1, -2, -1]], C))
+    assert np.all(np.diff(labels) >= 0)
+    assert labels[-1] == k - 1
+
+
+def test_more_than_2_to_the_31_elements():
+    """n d beyond 2^31, cheaply: uint8 rows that share one piece of memory."""
+    n, d = (1 << 16) + 5, (1 << 15) + 3
+    X = np.broadcast_to(np.arange(n, dtype=np.uint32)[:, None].astype(np.uint8), (n, d))
+    C = np.stack([np.full(d, 10.0, np.float32), np.full(d, 200.0, np.float32)])
+    source = ArraySource(X, dtype=np.float32)
+    last = source.rows(np.array([n - 1]))
+    assert X.size > 2**31
+    assert last[0, -1] == (n - 1) % 256
+    frame = kernels.Frame(np.zeros(d, np.float32), 1.0)
+    scorer = kernels.Scorer.of(frame, C)
+    labels, _ = kernels.assign(source.block(n - 100, n), np, scorer, None, {})
+    assert np.array_equal(labels, (X[n - 100 :, 0] > 105).astype(np.int32))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_do_not_matter(threads):
+    """Any number of threads gives the same labels, sums, inertia."""
+    rng = np.random.default_rng(5)
+    X = rng.standard_normal((5000, 20)).astype(np.float32)
+    C = X[:90].copy()
+    one = ArraySource(X, dtype=np.float32, n_threads=1, block_rows=5000)
+    many = ArraySource(X, dtype=np.float32, n_threads=threads, block_rows=77)
+    assert np.array_equal(one.step(C).sums.means(), many.step(C).sums.means())
+    assert np.array_equal(one.labels, many.labels)
+    assert one.inertia(C, one.labels)[1] == many.inertia(C, many.labels)[1] == oracle.inertia(X, C)
+    assert one.stats().totss == many.stats().totss
+
+
+def test_memory_cap_bounds_the_block():
+    """Rows a block shrink with the number of centroids and features, down to one, never to none."""
+    assert kernels.block_rows(10**6, 4096, 32 << 20) * 10**6 * 5 <= 32 << 20
+    assert kernels.block_rows(10**9, 4096, 1 << 20) == 1
