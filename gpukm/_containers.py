@@ -1,0 +1,149 @@
+"""What people pass as samples, as an array: frames, lists and objects through NumPy, arrays of any namespace as is."""
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukm import _arrays
+
+Array = Any
+
+EXACT = 2**53  # integers up to here are float64 numbers
+
+
+def as_array(X: Any, name: str = "X") -> Array:
+    """X as an array, neither copied nor cast where it is one; objects that are numbers become float64.
+
+    Raises TypeError or ValueError for what cannot be read as a dense array of numbers, or would lose digits on the way.
+    """
+    _refuse_container(X, name)
+    if _arrays.is_array(X):
+        if not isinstance(X, np.ndarray | np.generic):
+            return X
+        array = np.asarray(X)  # a view: strips np.memmap and np.matrix
+    elif hasattr(X, "to_numpy") and hasattr(X, "columns"):  # pandas, polars
+        array = X.to_numpy()
+        if array.dtype.kind == "O" and hasattr(X, "iloc"):  # pandas: missing values of nullable dtypes are NaN
+            try:
+                array = X.to_numpy(dtype=np.float64, na_value=np.nan)
+            except (TypeError, ValueError):
+                pass  # not all numbers: looked at one by one below
+    else:
+        try:
+            array = np.asarray(X)
+        except ValueError as error:
+            if "inhomogeneous" not in str(error):
+                raise
+            raise ValueError(f"The rows of {name} differ in length: {error} Give each row as many values.") from None
+    if array.dtype.kind in "OUS" and array.ndim == 0:
+        raise TypeError(
+            f"{name} is a {type(X).__name__}, which holds no rows of numbers. Pass an array, a data frame or a list of "
+            f"rows; read a file first, as with numpy.load or pandas.read_csv."
+        )
+    if array.dtype.kind == "O":
+        return _object_numbers(array, name)
+    if array.dtype == np.float64 and not isinstance(X, np.ndarray | np.generic):
+        _check_converted(X, array, name)
+    return array
+
+
+def feature_names(X: Any) -> NDArray[Any] | None:
+    """Return the column names of a pandas or polars DataFrame or a pyarrow Table, if all are strings; else None."""
+    names = getattr(X, "columns", None) if hasattr(X, "to_numpy") else getattr(X, "column_names", None)
+    if names is None or callable(names):
+        return None
+    found = np.asarray(list(names), dtype=object)
+    strings = sum(isinstance(name, str) for name in found)
+    if 0 < strings < len(found):
+        types = sorted({type(name).__qualname__ for name in found})
+        raise TypeError(
+            f"Feature names are only supported if all input features have string names, but your input has {types} as "
+            f"feature name / column name types. Convert them all with X.columns = X.columns.astype(str), "
+            f"or pass X without names: X.to_numpy()."
+        )
+    return found if strings else None
+
+
+def dtype_name(array: Array) -> str:
+    """'float32' and the like, for the dtypes of any namespace and byte order."""
+    return str(getattr(array.dtype, "name", array.dtype)).rsplit(".", 1)[-1]
+
+
+def check_integers(array: Array, xp: Any, name: str) -> None:
+    """Raise for int64 or uint64 values that float64 cannot hold."""
+    if dtype_name(array) in ("int64", "uint64"):
+        for value in (int(xp.max(array)), int(xp.min(array))):
+            if abs(value) > EXACT:
+                raise _too_large(value, name)
+
+
+def _refuse_container(X: Any, name: str) -> None:
+    """Raise for what has a length and a shape, but cannot be read as a dense array as it is."""
+    module, kind = type(X).__module__, type(X).__name__
+    sparse = module.startswith(("scipy.sparse", "cupyx.scipy.sparse", "sparse."))
+    if sparse or getattr(X, "is_sparse", None) is True:
+        raise TypeError(
+            f"Sparse data was passed for {name}, but dense data is required. Use {name}.toarray() to convert it to a "
+            f"dense array if that fits in memory; else reduce it first, as with sklearn.decomposition.TruncatedSVD."
+        )
+    if isinstance(X, np.ma.MaskedArray):
+        raise ValueError(
+            f"{name} is a masked array, and k-means cannot leave single values out. "
+            f"Fill them in with {name}.filled(value), or drop their rows with numpy.ma.compress_rows({name})."
+        )
+    ways = {"dask": "compute() if it fits in memory", "cudf": "to_cupy(), which stays on the GPU, or to_numpy()"}
+    package = module.split(".")[0]
+    if package == "polars" and kind == "LazyFrame":
+        ways["polars"] = "collect()"
+    if package in ways:
+        raise TypeError(f"{name} is a {package} {kind}, which gpukm cannot read. Pass {name}.{ways[package]}.")
+
+
+def _too_large(value: int, name: str) -> ValueError:
+    return ValueError(
+        f"{name} holds the integer {value}, beyond 2**53 = {EXACT}, where float64 skips integers, and gpukm does not "
+        f"round unasked. Subtract an offset from that column (distances stay), or pass {name}.astype('float64')."
+    )
+
+
+def _check_converted(X: Any, array: NDArray[np.float64], name: str) -> None:
+    """Raise where NumPy turned integers of a list, or of one column among others, into float64 and lost digits."""
+    highest = np.fmax.reduce(array, axis=None, initial=0.0)
+    lowest = np.fmin.reduce(array, axis=None, initial=0.0)
+    if max(highest, -lowest) < EXACT:
+        return
+    if hasattr(X, "iloc"):  # pandas
+        columns = [X.iloc[:, j].tolist() for j in range(X.shape[1])] if array.ndim == 2 else [X.tolist()]
+    elif hasattr(X, "get_columns"):  # polars
+        columns = [column.to_list() for column in X.get_columns()]
+    elif hasattr(X, "to_pydict"):  # pyarrow
+        columns = list(X.to_pydict().values())
+    else:
+        columns = [np.asarray(X, dtype=object).ravel().tolist()]
+    for column in columns:
+        for value in column:
+            if isinstance(value, int) and abs(value) > EXACT:
+                raise _too_large(value, name)
+
+
+def _object_numbers(array: NDArray[Any], name: str) -> NDArray[np.float64]:
+    """Convert an array of objects to float64, if float() takes each of them."""
+    try:
+        numbers: NDArray[np.float64] = array.astype(np.float64)
+    except (TypeError, ValueError):
+        for index, value in np.ndenumerate(array):
+            place = f"{name}[{', '.join(map(str, index))}] is {value!r}"
+            if isinstance(value, complex | np.complexfloating):
+                raise ValueError(f"Complex data not supported: {place}. Pass real numbers.") from None
+            try:
+                float(value)
+            except (TypeError, ValueError) as error:
+                way = "k-means takes numbers only: encode such a column, or leave it out."
+                raise type(error)(f"{error}: {place}. {way}") from None
+        raise
+    for value in array[np.abs(numbers) >= EXACT]:
+        if isinstance(value, Integral) and abs(int(value)) > EXACT:
+            raise _too_large(int(value), name)
+    return numbers

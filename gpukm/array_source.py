@@ -1,0 +1,275 @@
+"""Samples in memory, on any device. No convergence logic here."""
+
+from collections.abc import Callable
+from queue import LifoQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from gpukm import kernels
+from gpukm._arrays import is_numpy
+from gpukm._blocks import Blocks
+from gpukm._validation import nonfinite_message
+from gpukm.exact import Grid, Sums, buffer, check_range, squared_distances, sums_like
+from gpukm.sources import ColumnStats, Far, Step
+
+Array = Any
+
+
+class ArraySource(Blocks):
+    """Samples in memory, on any device, visited in blocks.
+
+    Parameters
+    ----------
+    X : (n, d) array of any array-API namespace, in its own dtype and layout; blocks are converted one at a time
+    sample_weight : (n,) float64 NumPy, or None for ones
+    dtype : compute dtype, float32 or float64; X's values must be exact in it
+    max_memory : bytes for the blocks' temporaries, all threads together
+    n_threads : threads for NumPy data; None for what the process may use
+    block_rows : rows of a block; None for what suits the cache
+    """
+
+    def __init__(
+        self,
+        X: Array,
+        sample_weight: NDArray[np.float64] | None = None,
+        *,
+        dtype: DTypeLike,
+        max_memory: int = 64 << 20,
+        n_threads: int | None = None,
+        block_rows: int | None = None,
+    ) -> None:
+        super().__init__(X, np.dtype(dtype), max_memory, n_threads, block_rows)
+        self.sample_weight = sample_weight
+        self._stats: ColumnStats | None = None
+        self._bounds: tuple[NDArray, NDArray] | None = None
+        self._frame: kernels.Frame | None = None
+        self._radii: NDArray[np.float32] | None = None
+        self._labels = np.full(self.n_samples, -1, np.int32)
+        self._spare = np.empty(self.n_samples, np.int32)
+        self._sums: Sums | None = None
+
+    # -- statistics --------------------------------------------------------------------------------
+
+    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(minimum, maximum) of each column, (d,) float64; raises ValueError on NaN, infinity or an unusable range."""
+        if self._bounds is None:
+
+            def visit(start: int, stop: int, scratch: dict) -> tuple[NDArray, NDArray]:
+                X = self.host_block(start, stop)
+                if self.n_features < 16:  # short rows reduce slowly: one column at a time
+                    low, high = (np.array([f(X[:, j]) for j in range(X.shape[1])]) for f in (np.min, np.max))
+                else:
+                    low, high = X.min(axis=0), X.max(axis=0)
+                if not (np.isfinite(low).all() and np.isfinite(high).all()):
+                    row, column = np.argwhere(~np.isfinite(X))[0]
+                    raise ValueError(nonfinite_message("X", start + int(row), int(column), float(X[row, column])))
+                return low, high
+
+            with np.errstate(invalid="ignore"):
+                lows, highs = zip(*self.visit(visit), strict=True)
+            low, high = np.min(lows, axis=0).astype(np.float64), np.max(highs, axis=0).astype(np.float64)
+            if self.dtype == np.float64:
+                check_range(float(np.maximum(-low, high).max()), float((high - low).max()))
+            self._bounds = low, high
+        return self._bounds
+
+    def stats(self) -> ColumnStats:
+        """Column statistics, kept: one pass for the sums, one for the distances to the mean."""
+        if self._stats is None:
+            low, high = self.bounds()
+            spread = Grid.of(float(np.sum((high - low) ** 2)) * 1.01 * self._w_max, self.n_samples)
+
+            def add(start: int, stop: int, scratch: dict) -> None:
+                if "sums" not in scratch:
+                    scratch["sums"] = sums_like(self.grid, 1)
+                X, w = self.host_block(start, stop), self._weights(start, stop)
+                labels = np.zeros(len(X), np.int32)
+                kernels.accumulate(X, np, labels, scratch["sums"], weights=w, scratch=scratch)
+
+            def spread_out(start: int, stop: int, scratch: dict) -> None:
+                if "sums" not in scratch:
+                    scratch["sums"] = sums_like(spread, 1)
+                D = squared_distances(self.host_block(start, stop), mean[None, :], scratch)
+                labels = np.zeros(len(D), np.int32)
+                kernels.accumulate_scalars(D, labels, self._weights(start, stop), scratch["sums"], scratch)
+
+            sums = self._collect(add)
+            mean = sums.means()[0]
+            totss = float(self._collect(spread_out).totals()[0, 0])
+            self._stats = ColumnStats(low, high, mean, float(sums.totals()[0, -1]), totss)
+        return self._stats
+
+    def _collect(self, visit: Callable[[int, int, dict], Any]) -> Sums:
+        """Run `visit` on all blocks and add up what each thread left in ``scratch["sums"]``."""
+        pool: LifoQueue = LifoQueue()
+        self.visit(visit, scratch=pool)
+        sums = pool.get()["sums"]
+        while not pool.empty():
+            sums.add(pool.get()["sums"])
+        return sums
+
+    def _weights(self, start: int, stop: int) -> NDArray[np.float64] | None:
+        return None if self.sample_weight is None else self.sample_weight[start:stop]
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the sums w x_j, and of w in the last column."""
+        low, high = self.bounds()
+        return Grid.of(np.append(np.maximum(-low, high), 1.0) * self._w_max, self.n_samples)
+
+    @property
+    def _w_max(self) -> float:
+        return 1.0 if self.sample_weight is None else float(self.sample_weight.max())
+
+    @property
+    def frame(self) -> kernels.Frame:
+        """Shift and scale for the filters: centred unless the data lie near the origin as they are."""
+        if self._frame is None:
+            low, high = self.bounds()
+            mean = self._stats.mean if self._stats is not None else low / 2 + high / 2
+            self._frame = kernels.Frame.of(low, high, mean.astype(self.dtype))
+        return self._frame
+
+    # -- Lloyd -------------------------------------------------------------------------------------
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """(n,) int32 labels of the last finished step."""
+        return self._labels
+
+    def step(self, centroids: NDArray) -> Step:
+        """Label all rows for `centroids` (k, d); only rows that change label touch the sums."""
+        k = len(centroids)
+        if self._sums is not None and len(self._sums.limbs[0]) != k:
+            self.reset()
+        if self._sums is None:
+            self._sums = sums_like(self.grid, k)
+        scorer = kernels.Scorer.of(self.frame, centroids)
+        rows = kernels.block_rows(k, self.n_features, self._memory // self._threads)
+        known = self._radii is not None
+        radii = self._radii if self._radii is not None else np.empty(self.n_samples, np.float32)
+        grid = self._sums.grid
+
+        def visit(start: int, stop: int, scratch: dict) -> tuple[int, int]:
+            if "sums" not in scratch:
+                scratch["sums"] = sums_like(grid, k)
+            X = self.block(start, stop)
+            if not known and is_numpy(self._xp):
+                radii[start:stop] = self.frame.radii(X)
+            return kernels.lloyd_step(
+                X,
+                self._xp,
+                scorer,
+                self._labels[start:stop],
+                self._spare[start:stop],
+                scratch["sums"],
+                rows=rows,
+                weights=self._weights(start, stop),
+                radii=radii[start:stop] if is_numpy(self._xp) else None,
+                scratch=scratch,
+            )
+
+        pool: LifoQueue = LifoQueue()
+        changed, undecided = np.sum(self.visit(visit, scratch=pool), axis=0)
+        while not pool.empty():
+            self._sums.add(pool.get()["sums"])
+        self._radii = radii
+        self._labels, self._spare = self._spare, self._labels
+        return Step(self._sums, int(changed), int(undecided))
+
+    def reset(self) -> None:
+        """Forget labels and sums: the next step starts anew."""
+        self._sums = None
+        self._labels = np.full(self.n_samples, -1, np.int32)
+
+    def assign(self, centroids: NDArray) -> NDArray[np.int32]:
+        """(n,) int32 labels for `centroids`, leaving the state of the fit alone."""
+        low, high = self.bounds()
+        frame = kernels.Frame.of(low, high, centroids.mean(axis=0, dtype=np.float64).astype(self.dtype))
+        scorer = kernels.Scorer.of(frame, centroids)
+        rows = kernels.block_rows(len(centroids), self.n_features, self._memory // self._threads)
+        labels = np.empty(self.n_samples, np.int32)
+
+        def visit(start: int, stop: int, scratch: dict) -> None:
+            X = self.block(start, stop)
+            for a in range(0, stop - start, rows):
+                b = min(a + rows, stop - start)
+                labels[start + a : start + b] = kernels.assign(X[a:b, :], self._xp, scorer, None, scratch)[0]
+
+        self.visit(visit)
+        return labels
+
+    # -- distances ---------------------------------------------------------------------------------
+
+    def inertia(self, centroids: NDArray, labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], float]:
+        """((k,) sum of w D of each cluster, their total), each an exact sum rounded once."""
+        low, high = self.bounds()
+        reach = np.maximum(np.abs(high - centroids.min(axis=0)), np.abs(low - centroids.max(axis=0)))
+        bound = float(np.sum(np.maximum(reach, high - low) ** 2) * 1.01)
+        grid = Grid.of(bound * self._w_max, self.n_samples)
+
+        def visit(start: int, stop: int, scratch: dict) -> None:
+            if "sums" not in scratch:
+                scratch["sums"] = sums_like(grid, len(centroids))
+            part = labels[start:stop]
+            D = self._own_distances(start, stop, centroids, labels, scratch)
+            kernels.accumulate_scalars(D, part, self._weights(start, stop), scratch["sums"], scratch)
+
+        sums = self._collect(visit)
+        whole = Sums(grid, [limb.sum(axis=0, keepdims=True) for limb in sums.limbs])
+        return sums.totals()[:, 0], float(whole.totals()[0, 0])
+
+    def _own_distances(self, start: int, stop: int, centroids: NDArray, labels: NDArray, scratch: dict) -> NDArray:
+        """(stop - start,) D of each row to the centroid of its label."""
+        C = buffer(scratch, "own", (stop - start, self.n_features), self.dtype)
+        np.take(centroids, labels[start:stop], axis=0, out=C, mode="clip")
+        return squared_distances(self.host_block(start, stop), C, scratch)
+
+    def distances(self, centroids: NDArray) -> NDArray:
+        """(n, k) Euclidean distances sqrt(D), in the compute dtype."""
+        out = np.empty((self.n_samples, len(centroids)), self.dtype)
+
+        def visit(start: int, stop: int, scratch: dict) -> None:
+            X = self.host_block(start, stop)
+            for k, centroid in enumerate(centroids):
+                out[start:stop, k] = np.sqrt(squared_distances(X, centroid[None, :], scratch))
+
+        self.visit(visit)
+        return out
+
+    def farthest(self, centroids: NDArray, count: int) -> list[Far]:
+        """Up to `count` rows of different content, farthest first; equal D by content, least first."""
+        D = np.empty(self.n_samples)
+
+        def visit(start: int, stop: int, scratch: dict) -> None:
+            D[start:stop] = self._own_distances(start, stop, centroids, self._labels, scratch)
+
+        self.visit(visit)
+        if self.sample_weight is not None:
+            D[self.sample_weight == 0] = 0.0  # a row without weight is no row
+        found: list[Far] = []
+        while len(found) < count and (greatest := D.max()) > 0:
+            ties = np.flatnonzero(D == greatest)
+            contents, inverse = np.unique(self.rows(ties), axis=0, return_inverse=True)  # in order of content
+            for index in range(min(len(contents), count - len(found))):
+                found.append(Far(contents[index], ties[inverse.ravel() == index]))
+            D[ties] = 0.0
+        return found
+
+    def without(self, sums: Sums, indices: NDArray[np.int64]) -> Sums:
+        """`sums` without the rows `indices`, taken out of the clusters of the last step."""
+        out = sums_like(sums.grid, len(sums.limbs[0]))
+        weights = None if self.sample_weight is None else self.sample_weight[indices]
+        for start in range(0, len(indices), 4096):
+            part = slice(start, start + 4096)
+            w = None if weights is None else weights[part]
+            kernels.accumulate(self.rows(indices[part]), np, self._labels[indices[part]], out, weights=w)
+        rest = sums.copy()
+        rest.add(out, sign=-1)
+        return rest
+
+    def potential(self) -> kernels.Potential:
+        """Fresh potentials for a seeding."""
+        return kernels.Potential(self)

@@ -1,0 +1,143 @@
+"""Lloyd's loop: assign, average, until nothing changes. No device, no kernels, no data."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import fsum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukm.sources import SampleSource, Step
+
+log = logging.getLogger("gpukm")
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One iteration of Lloyd's algorithm, as kept in ``history_`` and handed to callbacks.
+
+    Attributes
+    ----------
+    iteration : from 1
+    inertia : weighted sum of squared distances of the rows to the centroids the iteration started from, derived from
+    the
+        exact sums: its error is about 1e-15 of the total sum of squares
+    shift : sum of the squared moves of the centroids
+    seconds : wall time of the iteration
+    changed : rows whose label changed
+    undecided : rows whose nearest centroid the filter could not certify, settled by the exact distance
+    relocated : empty clusters moved to a far row
+    """
+
+    iteration: int
+    inertia: float
+    shift: float
+    seconds: float
+    changed: int
+    undecided: int
+    relocated: int
+
+
+@dataclass
+class LloydResult:
+    """The state a run ended in; labels, centroids, inertia belong together. `sizes` counts the rows of each cluster."""
+
+    centroids: NDArray
+    labels: NDArray[np.int32]
+    inertia: float
+    withinss: NDArray[np.float64]
+    sizes: NDArray[np.int64]
+    n_iter: int
+    converged: bool
+    history: list[Iteration] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def lloyd(
+    source: SampleSource,
+    centroids: NDArray,
+    *,
+    max_iter: int,
+    tol: float,
+    callback: Callable[[Iteration], Any] | None = None,
+    verbose: bool = False,
+) -> LloydResult:
+    """Run Lloyd's algorithm (Lloyd 1982) from `centroids`.
+
+    It ends when an iteration leaves every centroid as it was (strict convergence), when the sum of their squared
+    moves is at most `tol`, after `max_iter` iterations, or when `callback` returns something true.
+
+    Parameters
+    ----------
+    source : the samples
+    centroids : (k, d) starting centroids in the source's dtype
+    max_iter : iterations at most; 0 only labels the rows
+    tol : absolute, squared distance
+    callback : called with each `Iteration`
+    verbose : print a line an iteration
+
+    Returns
+    -------
+    LloydResult
+        After Ctrl-C in the loop, `interrupted` is set and the state is that of the last finished iteration.
+    """
+    history: list[Iteration] = []
+    settled = converged = interrupted = False
+    try:
+        while len(history) < max_iter and not converged:
+            began = time.perf_counter()
+            step = source.step(centroids)
+            means = step.sums.means()
+            new, relocated = update(source, step, centroids, means)
+            moves = (new.astype(np.float64) - centroids) ** 2
+            shift = fsum(moves.ravel())
+            state = _inertia(source, step, centroids, means)
+            seconds = time.perf_counter() - began
+            history.append(Iteration(len(history) + 1, state, shift, seconds, step.changed, step.undecided, relocated))
+            settled = np.array_equal(new, centroids)  # then the labels just found belong to these centroids
+            converged = settled or shift <= tol
+            centroids = new
+            if verbose:
+                print(f"Iteration {len(history)}, inertia {state}")
+            log.debug("%s", history[-1])
+            if callback is not None and callback(history[-1]):
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+    if not settled or interrupted:
+        source.step(centroids)
+    labels = source.labels.copy()
+    withinss, inertia = source.inertia(centroids, labels)
+    sizes = np.bincount(labels, minlength=len(centroids))
+    return LloydResult(centroids, labels, inertia, withinss, sizes, len(history), converged, history, interrupted)
+
+
+def update(source: SampleSource, step: Step, centroids: NDArray, means: NDArray[np.float64]) -> tuple[NDArray, int]:
+    """(new centroids, how many were relocated): means, and for clusters without weight the farthest rows.
+
+    As in scikit-learn the n-th empty cluster gets the n-th farthest row, which leaves its old cluster, with all rows
+    equal to it. A cluster for which no row is left (all coincide with their centroids) stays where it was.
+    """
+    empty = np.flatnonzero(step.sums.empty)
+    if len(empty) == 0:
+        return means.astype(centroids.dtype), 0
+    far = source.farthest(centroids, len(empty))
+    sums = step.sums
+    if far:
+        sums = source.without(sums, np.concatenate([row.indices for row in far]))
+        means = sums.means()
+    new = np.where(sums.empty[:, None], centroids, means.astype(centroids.dtype))
+    for cluster, row in zip(empty, far, strict=False):
+        new[cluster] = row.row
+    return new, len(far)
+
+
+def _inertia(source: SampleSource, step: Step, centroids: NDArray, means: NDArray[np.float64]) -> float:
+    """sum w |x - c|^2 = totss + sum_k W_k (|c_k - mean_k|^2 - |mean_k - mean|^2): no pass over the rows."""
+    stats = source.stats()
+    W = step.sums.totals()[:, -1]
+    inner = ((centroids - means) ** 2).sum(axis=1) - ((means - stats.mean) ** 2).sum(axis=1)
+    return max(stats.totss + fsum(W * inner), 0.0)

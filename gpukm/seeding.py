@@ -1,0 +1,85 @@
+"""Starting centroids: few random numbers, drawn on the host; what they pick depends on the rows' contents alone."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukm import kernels
+from gpukm.exact import sums_like
+
+Source = Any  # a SampleSource that can make potentials
+
+INITS = ("k-means++", "random", "random-partition", "maximin")
+
+
+def seed(
+    source: Source, n_clusters: int, init: str, rng: np.random.Generator, *, n_local_trials: int | None = None
+) -> tuple[NDArray, NDArray[np.int64] | None]:
+    """Choose `n_clusters` starting centroids.
+
+    Parameters
+    ----------
+    source : the samples
+    n_clusters : k
+    init : one of
+
+        * "k-means++": greedy k-means++ (Arthur & Vassilvitskii 2007), rows drawn by weight times squared distance
+        * "random": Forgy, rows drawn by weight without replacement, all different as long as there are enough
+        * "random-partition": means of a random partition of the rows
+        * "maximin": a row drawn by weight, then always the row farthest from the centroids so far (Gonzalez 1985)
+    rng : the random numbers
+    n_local_trials : candidates a round of k-means++; None for 2 + floor(log k), as in scikit-learn
+
+    Returns
+    -------
+    centroids : (k, d) in the source's dtype
+    indices : (k,) int64 of rows equal to them; None for "random-partition"
+    """
+    if init == "random-partition":
+        return _random_partition(source, n_clusters, rng), None
+    potential = source.potential()
+    if init == "random":
+        indices = potential.sample(n_clusters, rng)
+    elif init == "maximin":
+        indices = _maximin(source, potential, n_clusters, rng)
+    else:
+        indices = _kmeans_plusplus(source, potential, n_clusters, rng, n_local_trials)
+    return source.rows(indices), indices
+
+
+def _kmeans_plusplus(
+    source: Source, potential: kernels.Potential, k: int, rng: np.random.Generator, trials: int | None
+) -> NDArray[np.int64]:
+    trials = 2 + int(np.log(k)) if trials is None else trials
+    chosen = [int(potential.draw(rng.random(1))[0])]
+    for _ in range(k - 1):
+        potential.commit(source.rows(np.array(chosen[-1:]))[0])
+        candidates = potential.draw(rng.random(trials))
+        chosen.append(int(candidates[potential.best(source.rows(candidates))]))
+    return np.array(chosen, np.int64)
+
+
+def _maximin(source: Source, potential: kernels.Potential, k: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    chosen = [int(potential.draw(rng.random(1))[0])]
+    for _ in range(k - 1):
+        potential.commit(source.rows(np.array(chosen[-1:]))[0])
+        chosen.append(potential.farthest())
+    return np.array(chosen, np.int64)
+
+
+def _random_partition(source: Source, k: int, rng: np.random.Generator) -> NDArray:
+    """Means of clusters to which rows are dealt by a hash of content and seed, so that equal rows stay together."""
+    salt = rng.integers(2**64, dtype=np.uint64)
+    sums = sums_like(source.grid, k)
+    for start in range(0, source.n_samples, 1 << 14):
+        stop = min(start + (1 << 14), source.n_samples)
+        X = source.host_block(start, stop)
+        labels = (kernels.mix(kernels.hash_rows(X) ^ salt) % np.uint64(k)).astype(np.int32)
+        weights = None if source.sample_weight is None else source.sample_weight[start:stop]
+        kernels.accumulate(X, np, labels, sums, weights=weights)
+    centroids = sums.means().astype(source.dtype)
+    missing = np.flatnonzero(sums.empty)
+    if len(missing):
+        centroids[missing] = source.rows(source.potential().sample(len(missing), rng))
+    return centroids
