@@ -1,0 +1,38 @@
+"""Exact k-means: the same answer, to the bit, on any array, any device and any number of threads.
+
+The public names are imported when first used, so that ``import gpukm`` is quick and needs nothing but NumPy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# Not lazy, unlike the others: importing the submodule of that name later would put it in the function's place.
+from gpukm.quantize import quantize
+
+if TYPE_CHECKING:
+    from gpukm.estimators import KMeans
+    from gpukm.functions import k_means, kmeans_plusplus
+    from gpukm.model_io import load
+
+__version__ = "0.1.0"
+
+__all__ = ["KMeans", "__version__", "k_means", "kmeans_plusplus", "load", "quantize"]
+
+_HOMES = {
+    "KMeans": "gpukm.estimators",
+    "k_means": "gpukm.functions",
+    "kmeans_plusplus": "gpukm.functions",
+    "load": "gpukm.model_io",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gpukm' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

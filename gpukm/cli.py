@@ -1,0 +1,201 @@
+"""The command ``gpukm``: arguments, exit codes and messages. What the subcommands do is in gpukm/_commands.py.
+
+Results go to stdout or to files, messages to stderr. Exit codes: 0 done, 1 failed (one line on stderr says why),
+2 wrong usage, 130 interrupted. ``python -X dev -m gpukm`` shows the traceback of a failure.
+"""
+
+import argparse
+import math
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import gpukm
+from gpukm import _commands
+from gpukm._validation import INITS
+
+_DATA = "a .npy, .npz, .csv, .tsv or .parquet file: a row a sample, a column a feature"
+
+_EXAMPLES = {
+    "fit": "examples:\n"
+    "  gpukm fit examples/penguins.csv -k 3 --columns bill_length_mm,bill_depth_mm --drop-missing -o penguins.npz\n"
+    "  gpukm fit blobs.npy -k 64 --json > result.json",
+    "predict": "example:\n  gpukm predict penguins.npz examples/penguins.csv --drop-missing -o labels.csv",
+    "info": "example:\n  gpukm info --json",
+    "quantize": "example:\n  gpukm quantize examples/chelsea.png -k 16 -o chelsea-16.png",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (by default that of the process) and return the exit code."""
+    try:
+        options = _parser().parse_args(argv)
+    except SystemExit as exit_:  # argparse has printed usage, help or version
+        return int(exit_.code or 0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for category in () if options.quiet else (UserWarning, RuntimeWarning):
+                warnings.simplefilter("always", category)
+            warnings.showwarning = _show_warning
+            options.run(options)
+            sys.stdout.flush()
+    except _commands.UsageError as error:
+        print(f"gpukm {options.command}: {error} (see gpukm {options.command} --help)", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("gpukm: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has what it wanted, as in `gpukm predict ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains again when it exits
+        return 1
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        if sys.flags.dev_mode:
+            raise
+        print(f"gpukm: error: {_one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"gpukm: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}" if str(error) else "not enough memory"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gpukm",
+        description="Exact k-means: the same answer, to the bit, on any engine and any number of threads.",
+        epilog=f"{_EXAMPLES['fit']}\n\nEach subcommand has its own --help.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"gpukm {gpukm.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=text[0].lower() + text[1:],
+            description=text + ".",
+            epilog=_EXAMPLES[name],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.set_defaults(run=run)
+        return command
+
+    fit = add("fit", _commands.fit, "Cluster the rows of a data file and print a summary as R's kmeans does")
+    fit.add_argument("data", metavar="DATA", help=_DATA)
+    fit.add_argument("-k", "--clusters", metavar="K", type=_at_least(1), required=True, help="number of clusters")
+    _add_table_options(fit)
+    search = fit.add_argument_group("search")
+    search.add_argument("--init", choices=INITS, default="k-means++", help="starting centroids (default: %(default)s)")
+    _add_fit_options(search)
+    search.add_argument(
+        "--dtype", choices=("float32", "float64"), help="convert the data first (by default text is float64)"
+    )
+    output = fit.add_argument_group("output")
+    output.add_argument("-o", "--output", metavar="MODEL.npz", help="save the model, for gpukm predict and gpukm.load")
+    labels = "write the cluster of each row, from 0, to FILE.npy or FILE.csv; -1 for rows left out"
+    output.add_argument("--labels", metavar="FILE", help=labels)
+    output.add_argument("--verbose", action="store_true", help="a line on stderr for each iteration")
+    _add_output_options(output)
+
+    text = "Print the nearest cluster of each row, from 0, one a line; -1 for rows left out"
+    predict = add("predict", _commands.predict, text)
+    predict.add_argument("model", metavar="MODEL", help="a file written by gpukm fit -o")
+    predict.add_argument("data", metavar="DATA", help=_DATA + "; by default the columns the model was fitted with")
+    _add_table_options(predict)
+    output = predict.add_argument_group("output")
+    output.add_argument("-o", "--output", metavar="FILE", help="write to FILE.npy or FILE.csv instead of stdout")
+    _add_output_options(output, json=False)
+
+    info = add("info", _commands.info, "Say which engines and devices are here, what would run, and how to get faster")
+    info.add_argument("--json", action="store_true", help="print JSON")
+    info.set_defaults(quiet=False)
+
+    quantize = add(
+        "quantize", _commands.quantize, "Reduce an image to K colours: print the palette, write an indexed PNG"
+    )
+    quantize.add_argument("image", metavar="IMAGE", help="a PNG, JPEG, WebP, GIF, BMP, TIFF or PPM file")
+    colors = "from 1 to 256 (default: %(default)s)"
+    quantize.add_argument("-k", "--colors", metavar="K", type=_at_least(1, 256), default=16, help=colors)
+    quantize.add_argument("--background", metavar="#RRGGBB", help="lay an image with transparent pixels on this colour")
+    _add_fit_options(quantize.add_argument_group("search"))
+    output = quantize.add_argument_group("output")
+    output.add_argument("-o", "--output", metavar="OUT.png", help="write the image")
+    _add_output_options(output)
+    return parser
+
+
+def _add_table_options(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("reading DATA")
+    columns = "columns to use: names, or positions from 1, or ranges of them such as 3-6"
+    group.add_argument("--columns", metavar="A,B", help=columns)
+    missing = "leave out rows with a missing value (empty, NA, NaN, null)"
+    group.add_argument("--drop-missing", action="store_true", help=missing)
+    group.add_argument("--array", metavar="NAME", help="which array of an .npz file")
+    delimiter = "between the fields of a text file (default: a comma; for .tsv a tab)"
+    group.add_argument("--delimiter", metavar="C", help=delimiter)
+    group.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether a text file's first line has the columns' names (default: if text stands there above numbers)",
+    )
+
+
+def _add_fit_options(group: argparse._ArgumentGroup) -> None:
+    for flag, letter, kind, default, text in (
+        ("--n-init", "N", _n_init, "auto", "starts, of which the best is kept"),
+        ("--max-iter", "N", _at_least(0), 300, "iterations at most"),
+        ("--tol", "T", _tol, 1e-4, "stop when the centroids shift by less, relative to the data's variance"),
+        ("--seed", "N", _at_least(0), 0, "of the random starts"),
+        ("--device", "D", str, "auto", "auto, cpu, cuda or cuda:N"),
+    ):
+        group.add_argument(flag, metavar=letter, type=kind, default=default, help=f"{text} (default: %(default)s)")
+
+
+def _add_output_options(group: argparse._ArgumentGroup, *, json: bool = True) -> None:
+    if json:
+        group.add_argument("--json", action="store_true", help="print JSON instead of text")
+    group.add_argument("--force", action="store_true", help="replace files that exist")
+    group.add_argument("--quiet", action="store_true", help="no messages on stderr, except errors")
+
+
+def _at_least(least: int, most: int | None = None) -> Any:
+    allowed = f"an integer from {least} to {most}" if most else f"an integer of at least {least}"
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {allowed}")
+        return value
+
+    return parse
+
+
+def _n_init(text: str) -> int | str:
+    return text if text == "auto" else int(_at_least(1)(text))
+
+
+def _tol(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return value
