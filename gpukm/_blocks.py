@@ -53,13 +53,17 @@ class Blocks:
         return np.ascontiguousarray(taken, self.dtype) + self.dtype.type(0)
 
     def visit(
-        self, task: Callable[[int, int, dict], Any], width: int = 1, scratch: LifoQueue | None = None
+        self, task: Callable[[int, int, dict], Any], *, rows: int | None = None, scratch: LifoQueue | None = None
     ) -> list[Any]:
-        """[task(start, stop, scratch) for each block], on the threads; `width` values a row beside its features."""
-        row_bytes = 48 * (self.n_features + 1) + 16 * width
-        within = max(self._memory // self._threads // row_bytes, 1)
-        rows = max(VISIT // max(self.n_features, width), 64)
-        rows = self._block_rows or min(rows, within, BLOCK_ROWS, max(-(-self.n_samples // (4 * self._threads)), 4096))
+        """[task(start, stop, scratch) for each block], on the threads.
+
+        Blocks have `rows` rows, or what fits the cache; fewer where memory or an even load of the threads asks for it.
+        """
+        own = self._memory // self._threads
+        if rows is None:
+            rows = min(max(VISIT // self.n_features, 64), own // (48 * (self.n_features + 1)), BLOCK_ROWS)
+        rows = min(rows, own // (8 * self.n_features), max(-(-self.n_samples // (4 * self._threads)), 2048))
+        rows = self._block_rows or max(rows, 1)
         pool: LifoQueue = LifoQueue() if scratch is None else scratch
 
         def run(index: int) -> Any:

@@ -15,6 +15,7 @@ from gpukm.exact import Grid, Sums, buffer, check_range, squared_distances, sums
 from gpukm.sources import ColumnStats, Far, Step
 
 Array = Any
+LONG = 1 << 18  # rows of a visit that labels: many, since each visit has to bring the sums up to date
 
 
 class ArraySource(Blocks):
@@ -45,7 +46,7 @@ class ArraySource(Blocks):
         self._stats: ColumnStats | None = None
         self._bounds: tuple[NDArray, NDArray] | None = None
         self._frame: kernels.Frame | None = None
-        self._radii: NDArray[np.float32] | None = None
+        self._slack: NDArray[np.float32] | None = None
         self._labels = np.full(self.n_samples, -1, np.int32)
         self._spare = np.empty(self.n_samples, np.int32)
         self._sums: Sums | None = None
@@ -128,8 +129,7 @@ class ArraySource(Blocks):
         """Shift and scale for the filters: centred unless the data lie near the origin as they are."""
         if self._frame is None:
             low, high = self.bounds()
-            mean = self._stats.mean if self._stats is not None else low / 2 + high / 2
-            self._frame = kernels.Frame.of(low, high, mean.astype(self.dtype))
+            self._frame = kernels.Frame.of(low, high, self.stats().mean.astype(self.dtype))
         return self._frame
 
     # -- Lloyd -------------------------------------------------------------------------------------
@@ -148,8 +148,8 @@ class ArraySource(Blocks):
             self._sums = sums_like(self.grid, k)
         scorer = kernels.Scorer.of(self.frame, centroids)
         rows = kernels.block_rows(k, self.n_features, self._memory // self._threads)
-        known = self._radii is not None
-        radii = self._radii if self._radii is not None else np.empty(self.n_samples, np.float32)
+        known = self._slack is not None
+        slack = self._slack if self._slack is not None else np.empty(self.n_samples, np.float32)
         grid = self._sums.grid
 
         def visit(start: int, stop: int, scratch: dict) -> tuple[int, int]:
@@ -157,7 +157,7 @@ class ArraySource(Blocks):
                 scratch["sums"] = sums_like(grid, k)
             X = self.block(start, stop)
             if not known and is_numpy(self._xp):
-                radii[start:stop] = self.frame.radii(X)
+                slack[start:stop] = self.frame.slack(X)
             return kernels.lloyd_step(
                 X,
                 self._xp,
@@ -165,17 +165,17 @@ class ArraySource(Blocks):
                 self._labels[start:stop],
                 self._spare[start:stop],
                 scratch["sums"],
-                rows=rows,
                 weights=self._weights(start, stop),
-                radii=radii[start:stop] if is_numpy(self._xp) else None,
+                rows=rows,
+                slack=slack[start:stop] if is_numpy(self._xp) else None,
                 scratch=scratch,
             )
 
         pool: LifoQueue = LifoQueue()
-        changed, undecided = np.sum(self.visit(visit, scratch=pool), axis=0)
+        changed, undecided = np.sum(self.visit(visit, rows=LONG, scratch=pool), axis=0)
         while not pool.empty():
             self._sums.add(pool.get()["sums"])
-        self._radii = radii
+        self._slack = slack
         self._labels, self._spare = self._spare, self._labels
         return Step(self._sums, int(changed), int(undecided))
 
@@ -193,12 +193,9 @@ class ArraySource(Blocks):
         labels = np.empty(self.n_samples, np.int32)
 
         def visit(start: int, stop: int, scratch: dict) -> None:
-            X = self.block(start, stop)
-            for a in range(0, stop - start, rows):
-                b = min(a + rows, stop - start)
-                labels[start + a : start + b] = kernels.assign(X[a:b, :], self._xp, scorer, None, scratch)[0]
+            kernels.assign(self.block(start, stop), self._xp, scorer, None, labels[start:stop], scratch)
 
-        self.visit(visit)
+        self.visit(visit, rows=rows)
         return labels
 
     # -- distances ---------------------------------------------------------------------------------

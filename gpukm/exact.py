@@ -17,12 +17,18 @@ any order of summation, with or without fused multiply-add. With gamma_m = m u /
   and |c'|^2/2, rounded once, by u |c'|^2/2 more (Higham 2002, Accuracy and Stability, section 3.1);
 * D itself differs from |x - c|^2 by at most gamma_{d+2}(2^-53) |x - c|^2, and |x - c| <= |x'| + |c'|.
 
-As |x'||c'| + |c'|^2/2 <= (|x'| + |c'|)^2 / 2, every score is within E = margin(d, u)/2 * (|x'| + R)^2 of
-D/2 - |x'|^2/2, where R = max |c'_k| and margin(d, u) = gamma_{d+12}(u) + gamma_{d+4}(2^-53); the spare terms of gamma
-cover the roundings of the norms and of the threshold. So a centroid whose score exceeds the least score by more than
-2E cannot have the least D, nor tie for it: if no other is within 2E, the row is decided; else `squared_distances`
-settles between those that are. Shift and a power-of-two scale keep x', c' near 1, so that what may underflow is below
-`TINY`, which 2E includes.
+As |x'||c'| + |c'|^2/2 <= (|x'| + |c'|)^2 / 2 <= |x'|^2 + |c'|^2, every score is within kappa (|x'|^2 + |c'_k|^2) of
+D/2 - |x'|^2/2, where kappa = margin(d, u) = gamma_{d+12}(u) + gamma_{d+4}(2^-53); the spare terms of gamma cover the
+roundings of norms and thresholds. The centroid's share is taken off its score, l_k = s_k - kappa |c'_k|^2; let b have
+the least. Then k can have D no greater than b's only if l_k <= l_b + 2 kappa (|x'|^2 + |c'_b|^2). And |c'_b| <= |x'| +
+|x - c_b|, so |c'_b|^2 <= 4 |x'|^2 + 4 (|x - c_b|^2 - |x'|^2)/2, which l_b gives but for the same error; nor is it
+more than max |c'_k|^2. With kappa < 1/100 and kappa' = kappa (1 + 10 kappa), all of that is within
+
+    l_k <= l_b + 4 kappa' |x'|^2 + min(8 kappa' (|x'|^2 + l_b), 2 kappa' max |c'_k|^2) + TINY
+
+(2 would do for the 4; the rest covers the evaluation of this line): only the row and its best centroid enter, so a far
+centroid loosens nothing. Where b alone passes, the row is decided; else `squared_distances` settles between those that
+do. Shift and a power-of-two scale keep x', c' near 1, so that what may underflow is below `TINY`.
 
 **3. Sums are exact.** The sums S = sum w x and W = sum w of a cluster, the inertia sum w D, and the potentials of
 k-means++ are sums of exact products, added without any rounding. A product w x is p + e with p = fl(w x) and e its
@@ -103,7 +109,7 @@ def gamma(m: int, u: float) -> float:
 
 
 def margin(n_features: int, u: float) -> float:
-    """2E / (|x'| + R)^2 for scores evaluated in unit roundoff `u`: see point 2 of the contract."""
+    """kappa: how much scores evaluated in unit roundoff `u` may err, relative to |x'|^2 + |c'|^2; see point 2."""
     return gamma(n_features + 12, u) + gamma(n_features + 4, U64)
 
 

@@ -155,24 +155,26 @@ def test_other_namespaces_add_the_same_integers(namespace):
 @settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from([np.float32, np.float64]), st.floats(0, 30))
 def test_filter_scores_stay_within_the_margin(d, seed, dtype, offset):
-    """|score - (D - |x'|^2)/2| is at most half the slack, for data at any offset: the bound of the contract is
-    rigorous.
-    """
+    """Scores err by at most kappa (|x'|^2 + |c'|^2), at any offset: the bound of the contract, in exact arithmetic."""
     rng = np.random.default_rng(seed)
     X = (rng.standard_normal((20, d)) * 10.0 ** rng.uniform(-3, 3, d) + offset).astype(dtype)
     C = X[:4]
     low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
     frame = kernels.Frame.of(low, high, X.mean(axis=0, dtype=np.float64).astype(dtype))
-    scorer = kernels.Scorer.of(frame, C)
-    scores = kernels.scores(X, scorer, {})
-    slack = scorer.slack(frame.radii(X))
+    scores = kernels.scores(X, kernels.Scorer.of(frame, C), {})
+    kappa = Fraction(margin(d, exact.U32))
     shift = [Fraction(float(v)) for v in frame.shift]
+    slack = frame.slack(X)
     for i, x in enumerate(X):
         xs = [Fraction(float(v)) - s for v, s in zip(x, shift, strict=True)]
+        r2 = sum(a * a for a in xs)
+        assert Fraction(float(slack[i])) >= kappa * r2 * Fraction(frame.scale) ** 2
         for k, c in enumerate(C):
             cs = [Fraction(float(v)) - s for v, s in zip(c, shift, strict=True)]
-            true = sum(b * b / 2 - a * b for a, b in zip(xs, cs, strict=True)) * Fraction(frame.scale) ** 2
-            assert abs(Fraction(float(scores[k, i])) - true) <= Fraction(float(slack[i])) / 2
+            c2 = sum(b * b for b in cs)
+            true = c2 / 2 - sum(a * b for a, b in zip(xs, cs, strict=True))
+            found = Fraction(float(scores[k, i])) / Fraction(frame.scale) ** 2 + kappa * c2
+            assert abs(found - true) <= kappa * (r2 + c2)
 
 
 def test_margin_gives_up_where_it_must():

@@ -78,6 +78,16 @@ def test_centroids_far_from_all_rows():
     assert np.array_equal(assigned(X, C[:2])[0], oracle.labels(X, C[:2]))
 
 
+def test_one_far_row_loosens_nothing():
+    """A single outlier (and the centroid on it) does not make the filter give up on all other rows."""
+    X = np.random.default_rng(9).standard_normal((5000, 3)).astype(np.float32)
+    X[0] = 1000
+    C = X[:8].copy()
+    labels, undecided = assigned(X, C)
+    assert np.array_equal(labels, oracle.labels(X, C))
+    assert undecided < 50
+
+
 def test_identical_rows_and_centroids():
     """Nothing can be certified: everything is settled, and label 0 wins every tie."""
     X = np.full((100, 20), 3.3, np.float32)
@@ -149,7 +159,8 @@ def test_more_than_2_to_the_31_elements():
     assert last[0, -1] == (n - 1) % 256
     frame = kernels.Frame(np.zeros(d, np.float32), 1.0)
     scorer = kernels.Scorer.of(frame, C)
-    labels, _ = kernels.assign(source.block(n - 100, n), np, scorer, None, {})
+    labels = np.empty(100, np.int32)
+    kernels.assign(source.block(n - 100, n), np, scorer, None, labels, {})
     assert np.array_equal(labels, (X[n - 100 :, 0] > 105).astype(np.int32))
 
 

@@ -22,7 +22,7 @@ from gpukm.exact import TINY, U32, U64, buffer, margin, squared_distances
 Array = Any
 FEW = 64  # up to here a product with (1, k) finds count and label; above, the positions do (measured crossover 50-100)
 NARROW = 16  # up to here rows are transposed and centred into a buffer, with a row of ones; above, BLAS reads X itself
-SCORES = 1 << 18  # scores a block, so that they stay in the second-level cache
+SCORES = 1 << 20  # scores a block: smaller ones fit caches better, but threads then meet too often
 FAR = 2.0**60  # centroids this far off (in the frame's scale) would overflow float32 scores: D alone settles
 PAIRS = 1 << 17  # float64 elements a settling step may hold
 
@@ -63,69 +63,95 @@ class Frame:
             return ((X.astype(np.float64) - self.shift) * self.scale).astype(np.float32)
         return (X - self.shift).astype(np.float32, copy=False)
 
-    def radii(self, X: NDArray) -> NDArray[np.float32]:
-        """(m,) float32: upper bounds of the norms of framed rows."""
+    def slack(self, X: NDArray) -> NDArray[np.float32]:
+        """(m,) float32: kappa |x'|^2, rounded up, which `_block_numpy` makes the margin of; see `gpukm.exact`,
+        point 2.
+        """
         T = self.apply(X)
-        return np.sqrt(np.einsum("ij,ij->i", T, T)) * np.float32(1 + 2 * margin(T.shape[1], U32)) + np.float32(2.0**-60)
+        kappa = margin(X.shape[1], U32)
+        squares = np.einsum("ij,ij->i", T, T)
+        squares *= np.float32(kappa * (1 + 10 * kappa) * (1 + 2 * kappa))
+        squares += np.float32(TINY)
+        return squares
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Centroids made ready to score blocks: once an iteration."""
+    """Centroids made ready to score blocks: once an iteration.
+
+    Attributes
+    ----------
+    operand : (k, d + 1) float32: -c' and |c'|^2 / 2 - kappa |c'|^2, so that scores are lower bounds up to the row's
+    part
+    squares : (k,) float64 |c'|^2
+    kappa8, most : 8 kappa' and 2 kappa' max |c'|^2, for how much the best centroid itself may err
+    hopeless : whether float32 scores can prove nothing: too many features, or centroids too far from all rows
+    count_and_label : (2, k) float32, ones and 0 … k - 1
+    """
 
     frame: Frame
     centroids: NDArray
-    operand: NDArray[np.float32]  # (k, d + 1): -c' and |c'|^2 / 2
-    reach: float  # max |c'|, rounded up
+    operand: NDArray[np.float32]
+    squares: NDArray[np.float64]
+    kappa8: np.float32
+    most: np.float32
+    hopeless: bool
+    count_and_label: NDArray[np.float32]
 
     @classmethod
     def of(cls, frame: Frame, centroids: NDArray) -> "Scorer":
         """Frame the centroids; `centroids` (k, d) in the compute dtype."""
-        with np.errstate(over="ignore"):  # centroids that far off are not scored: see FAR
+        kappa = margin(centroids.shape[1], U32)
+        with np.errstate(over="ignore", invalid="ignore"):
             C = frame.apply(centroids)
             C64 = (centroids.astype(np.float64) - frame.shift) * frame.scale
-            half = (C64 * C64).sum(axis=1) / 2
-            reach = float(np.sqrt(2 * half.max()) * (1 + 1e-12))
-            return cls(frame, centroids, np.concatenate([-C, half.astype(np.float32)[:, None]], axis=1), reach)
-
-    def slack(self, radii: NDArray[np.float32]) -> NDArray[np.float32]:
-        """2E for each row: a centroid this much behind the best cannot win."""
-        return slack(radii, self.reach, self.centroids.shape[1])
-
-
-def slack(radii: NDArray[np.float32], reach: float, n_features: int) -> NDArray[np.float32]:
-    """2E of the contract for float32 scores of rows with norms up to `radii` and centroids up to `reach`."""
-    kappa = np.float32(margin(n_features, U32) * (1 + 2.0**-20))
-    return (radii + np.float32(reach * (1 + 1e-6))) ** 2 * kappa + np.float32(TINY)
+            squares = (C64 * C64).sum(axis=1)
+            lower = (squares * (0.5 - kappa)).astype(np.float32)
+        hopeless = not (squares.max() < FAR**2 and kappa < 0.01)
+        wider = kappa * (1 + 10 * kappa)
+        with np.errstate(over="ignore"):
+            most = np.float32(2 * wider * squares.max() * (1 + 1e-6))
+        counters = np.stack([np.ones(len(C), np.float32), np.arange(len(C), dtype=np.float32)])
+        operand = np.concatenate([-C, lower[:, None]], axis=1)
+        return cls(frame, centroids, operand, squares, np.float32(8 * wider), most, hopeless, counters)
 
 
-def assign(X: Array, xp: Any, scorer: Scorer, radii: NDArray[np.float32] | None, scratch: dict) -> tuple[NDArray, int]:
-    """Labels of one block of rows: choose the formulation.
+def assign(
+    X: Array,
+    xp: Any,
+    scorer: Scorer,
+    slack: NDArray[np.float32] | None,
+    labels: NDArray[np.int32],
+    scratch: dict,
+) -> int:
+    """Label one block of rows: choose the formulation.
 
     Parameters
     ----------
     X : (m, d) C-contiguous block in the compute dtype, of namespace `xp`
     scorer : the centroids
-    radii : (m,) float32 from ``scorer.frame.radii``; computed here when None
+    slack : (m,) float32 from ``scorer.frame.slack``; computed here when None
+    labels : (m,) int32 NumPy, written
     scratch : buffers kept between blocks, one dict a thread
 
     Returns
     -------
-    labels : (m,) int32 NumPy
-    undecided : rows that had to be settled
+    How many rows had to be settled.
     """
-    if scorer.reach > FAR:
-        return settle(to_numpy(X), scorer.centroids, np.ones((len(scorer.centroids), X.shape[0]), np.bool_)), X.shape[0]
+    if scorer.hopeless:
+        labels[...] = settle(to_numpy(X), scorer.centroids, np.ones((len(scorer.centroids), X.shape[0]), np.bool_))
+        return int(X.shape[0])
     if not is_numpy(xp):
-        return _block_array_api(X, xp, scorer)
-    return _block_numpy(X, scorer, scorer.frame.radii(X) if radii is None else radii, scratch)
+        return _block_array_api(X, xp, scorer, labels)
+    return _block_numpy(X, scorer, scorer.frame.slack(X) if slack is None else slack, labels, scratch)
 
 
 def block_rows(n_clusters: int, n_features: int, max_memory: int) -> int:
-    """Rows a block: SCORES scores, at least 256 rows for the product's sake, and within `max_memory` bytes a thread."""
-    rows = max(SCORES // n_clusters, 256)
+    """Rows a block: about SCORES scores, at least 512 rows for the product's sake, within `max_memory` bytes a
+    thread.
+    """
     within = max_memory // (5 * n_clusters + 20 * n_features)
-    return int(max(min(rows, within, 1 << 15), 1))
+    return int(max(min(max(SCORES // max(n_clusters, n_features), 512), within, 1 << 15), 1))
 
 
 def scores(X: NDArray, scorer: Scorer, scratch: dict) -> NDArray[np.float32]:
@@ -138,38 +164,42 @@ def scores(X: NDArray, scorer: Scorer, scratch: dict) -> NDArray[np.float32]:
         return out
     T = buffer(scratch, "rows", (d + 1, m), np.float32)
     if scorer.frame.scale == 1.0:
-        for j in range(d):
-            np.subtract(X[:, j], scorer.frame.shift[j], out=T[j], casting="same_kind")
+        np.subtract(X.T, scorer.frame.shift[:, None], out=T[:d], casting="same_kind")
     else:
         T[:d] = scorer.frame.apply(X).T
     T[d] = 1.0
     return np.matmul(scorer.operand, T, out=out)
 
 
-def _block_numpy(X: NDArray, scorer: Scorer, radii: NDArray[np.float32], scratch: dict) -> tuple[NDArray, int]:
+def _block_numpy(
+    X: NDArray, scorer: Scorer, slack: NDArray[np.float32], labels: NDArray[np.int32], scratch: dict
+) -> int:
     """Labels from scores: certified where one centroid is near enough, settled where several are."""
     S = scores(X, scorer, scratch)
     k, m = S.shape
-    threshold = np.minimum.reduce(S, axis=0)
-    threshold += scorer.slack(radii)
+    least = np.minimum.reduce(S, axis=0)
+    threshold = least * scorer.kappa8
+    threshold += 8 * slack
+    np.minimum(threshold, scorer.most, out=threshold)
+    threshold += 4 * slack
+    threshold += least
     near = np.less_equal(S, threshold, out=buffer(scratch, "near", (k, m), np.bool_))
     if k <= FEW:
         np.copyto(S, near)
-        ones_and_labels = np.stack([np.ones(k, np.float32), np.arange(k, dtype=np.float32)])
-        counts, found = ones_and_labels @ S
-        labels = found.astype(np.int32)
+        counts, found = scorer.count_and_label @ S
+        labels[...] = found
         rows = np.flatnonzero(counts != 1)
     else:
         positions = np.flatnonzero(near)
-        found, which = (
-            (positions >> (m.bit_length() - 1), positions & (m - 1)) if m & (m - 1) == 0 else divmod(positions, m)
-        )
-        labels = np.empty(m, np.int32)
+        if m & (m - 1) == 0:
+            found, which = positions >> (m.bit_length() - 1), positions & (m - 1)
+        else:
+            found, which = np.divmod(positions, m)
         labels[which] = found
         rows = np.flatnonzero(np.bincount(which, minlength=m) != 1) if len(positions) != m else positions[:0]
     if len(rows):
         labels[rows] = settle(X[rows], scorer.centroids, near[:, rows])
-    return labels, len(rows)
+    return len(rows)
 
 
 def settle(X: NDArray, centroids: NDArray, near: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -194,20 +224,19 @@ def settle(X: NDArray, centroids: NDArray, near: NDArray[np.bool_]) -> NDArray[n
     return labels
 
 
-def _block_array_api(X: Array, xp: Any, scorer: Scorer) -> tuple[NDArray, int]:
+def _block_array_api(X: Array, xp: Any, scorer: Scorer, labels: NDArray[np.int32]) -> int:
     """The same steps in array-API terms, in float64; the few undecided rows are settled on the host."""
+    kappa = margin(X.shape[1], U64)
     shift = from_numpy(scorer.frame.shift.astype(np.float64), X)
     C = (scorer.centroids.astype(np.float64) - scorer.frame.shift) * scorer.frame.scale
-    half = (C * C).sum(axis=1) / 2
     T = (xp.astype(X, xp.float64) - shift) * scorer.frame.scale
-    S = from_numpy(half, X) - xp.matmul(T, from_numpy(np.ascontiguousarray(C.T), X))
-    radii = xp.sqrt(xp.sum(T * T, axis=1)) * (1 + 1e-6)
-    slack = (radii + scorer.reach) ** 2 * margin(X.shape[1], U64) + TINY
-    near = S <= (xp.min(S, axis=1) + slack)[:, None]
-    labels = to_numpy(xp.astype(xp.argmin(S, axis=1), xp.int32)).copy()
+    lower = from_numpy(scorer.squares * (0.5 - kappa), X)
+    S = lower - xp.matmul(T, from_numpy(np.ascontiguousarray(C.T), X))
+    slack = xp.sum(T * T, axis=1) * (12.1 * kappa) + TINY  # so fine that min() with the greatest |c'|^2 gains nothing
+    near = (xp.min(S, axis=1) * (1 + 8.1 * kappa) + slack)[:, None] >= S
+    labels[...] = to_numpy(xp.astype(xp.argmin(S, axis=1), xp.int32))
     (rows,) = xp.nonzero(xp.sum(xp.astype(near, xp.int32), axis=1) != 1)
     if rows.shape[0]:
-        labels[to_numpy(rows)] = settle(
-            to_numpy(xp.take(X, rows, axis=0)), scorer.centroids, to_numpy(xp.take(near, rows, axis=0)).T
-        )
-    return labels, int(rows.shape[0])
+        chosen = to_numpy(xp.take(near, rows, axis=0)).T
+        labels[to_numpy(rows)] = settle(to_numpy(xp.take(X, rows, axis=0)), scorer.centroids, chosen)
+    return int(rows.shape[0])

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm._arrays import from_numpy, is_numpy
-from gpukm.exact import Sums
+from gpukm.exact import BLOCK_ROWS, Sums
 from gpukm.kernels.accumulate import accumulate
 from gpukm.kernels.assign import Scorer, assign
 
 Array = Any
+VALUES = 1 << 18  # float64 values that `accumulate` takes at once, so that they stay in the cache
 
 
 def lloyd_step(
@@ -29,42 +30,47 @@ def lloyd_step(
     *,
     rows: int,
     weights: NDArray[np.float64] | None = None,
-    radii: NDArray[np.float32] | None = None,
+    slack: NDArray[np.float32] | None = None,
     scratch: dict,
 ) -> tuple[int, int]:
     """Label a block and bring `sums` from `labels` to `new_labels`.
 
     Parameters
     ----------
-    X : (m, d) C-contiguous block in the compute dtype, m <= BLOCK_ROWS
+    X : (m, d) C-contiguous block in the compute dtype
     labels : (m,) int32, the labels that `sums` belong to; -1 throughout when `sums` do not hold these rows yet
     new_labels : (m,) int32, written
-    rows : rows scored at a time, from `block_rows`
+    rows : rows to score at once, from `block_rows`; the sums are brought up to date once for the whole block, since a
+        call of `accumulate` costs as much as a few hundred rows
+    slack : (m,) float32 from ``scorer.frame.slack``, or None
 
     Returns
     -------
     changed, undecided : int
     """
-    m = X.shape[0]
+    m, d = X.shape
     undecided = 0
     for start in range(0, m, rows):
-        stop = min(start + rows, m)
-        part = None if radii is None else radii[start:stop]
-        new_labels[start:stop], count = assign(X[start:stop, :], xp, scorer, part, scratch)
-        undecided += count
+        part = slice(start, min(start + rows, m))
+        own = None if slack is None else slack[part]
+        undecided += assign(X[part, :], xp, scorer, own, new_labels[part], scratch)
+    at_once = min(max(VALUES // d, 16), BLOCK_ROWS)
     if m and labels[0] < 0:
-        accumulate(X, xp, new_labels, sums, weights=weights, scratch=scratch)
+        for start in range(0, m, at_once):
+            part = slice(start, min(start + at_once, m))
+            w = None if weights is None else weights[part]
+            accumulate(X[part, :], xp, new_labels[part], sums, weights=w, scratch=scratch)
         return m, undecided
     moved = np.flatnonzero(new_labels != labels)
-    if len(moved):
-        taken = X[moved] if is_numpy(xp) else xp.take(X, from_numpy(moved, X), axis=0)
+    for start in range(0, len(moved), at_once):
+        few = moved[start : start + at_once]
         accumulate(
-            taken,
+            X[few] if is_numpy(xp) else xp.take(X, from_numpy(few, X), axis=0),
             xp,
-            new_labels[moved],
+            new_labels[few],
             sums,
-            old_labels=labels[moved],
-            weights=None if weights is None else weights[moved],
+            old_labels=labels[few],
+            weights=None if weights is None else weights[few],
             scratch=scratch,
         )
     return len(moved), undecided

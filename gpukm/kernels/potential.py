@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.exact import Grid, integer, squared_distances, sums_like
+from gpukm.exact import TINY, U32, Grid, integer, margin, squared_distances, sums_like
 from gpukm.kernels.accumulate import accumulate_scalars
-from gpukm.kernels.assign import Scorer, scores, slack
+from gpukm.kernels.assign import Scorer, scores
 
 BUCKETS = 1024
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -83,7 +83,6 @@ class Potential:
         self._starts = np.arange(BUCKETS + 1) * self._n // BUCKETS
         self._bucket = np.empty(self._n, np.uint16)
         self._bucket[self._order] = np.repeat(np.arange(BUCKETS, dtype=np.uint16), np.diff(self._starts))
-        self._reach = float(np.sqrt(2 * self._half.max()) * (1 + 1e-3))
 
     # -- what a row weighs -------------------------------------------------------------------------
 
@@ -167,15 +166,23 @@ class Potential:
 
     # -- the candidates ----------------------------------------------------------------------------
 
-    def _gains(self, X: NDArray, scorer: Scorer, start: int, stop: int, scratch: dict) -> tuple[NDArray, float]:
-        """((t, m) float32 gains, their error): half of D - D(x, candidate), in the frame's scale."""
+    def _gains(
+        self, X: NDArray, scorer: Scorer, start: int, stop: int, scratch: dict
+    ) -> tuple[NDArray, NDArray[np.float64]]:
+        """((t, m) float32 upper bounds of (D - D(x, candidate)) / 2 in the frame's scale, (t,) how far above they may
+        be).
+
+        Scores come as lower bounds but for the row's part of the error, kappa |x'|^2; |x'|^2 itself errs by less.
+        """
         half = self._half[start:stop]
-        error = 2 * float(
-            slack(np.sqrt(2 * half.max(keepdims=True)) * np.float32(1 + 1e-3), self._reach, X.shape[1])[0]
-        )
+        kappa = margin(X.shape[1], U32)
+        nearest = self._nearest()[start:stop] * (scorer.frame.scale**2 / 2)
+        if scorer.hopeless:  # no candidate can gain more than all of D
+            return np.tile(nearest.astype(np.float32), (len(scorer.squares), 1)), np.full(len(scorer.squares), np.inf)
         gains = scores(X, scorer, scratch)
-        ceiling = (self._nearest()[start:stop] * (scorer.frame.scale**2 / 2) - half).astype(np.float32)
-        return np.subtract(ceiling, gains, out=gains), error
+        ceiling = nearest * (1 + kappa) - half * (1 - 6 * kappa) + TINY
+        np.subtract(ceiling.astype(np.float32), gains, out=gains)
+        return gains, 4 * kappa * (scorer.squares + ceiling.max() + 4 * float(half.max())) + TINY
 
     def best(self, candidates: NDArray) -> int:
         """Index of the candidate that leaves the least potential; ties go to the first.
@@ -188,17 +195,18 @@ class Potential:
 
         def visit(start: int, stop: int, scratch: dict) -> NDArray:
             gains, error = self._gains(self._source.host_block(start, stop), scorer, start, stop, scratch)
-            near = gains > np.float32(-error)
+            near = gains > 0
             np.maximum(gains, 0, out=gains)
             if self._weights is None:
                 return np.stack([gains.sum(axis=1, dtype=np.float64), np.count_nonzero(near, axis=1) * error])
             w = self._weights[start:stop]
             return np.stack([gains.astype(np.float64) @ w, (near @ w) * error])
 
-        total, error = np.sum(self._source.visit(visit, len(candidates)), axis=0)
-        error += (self._n + 64) * 2.0**-52 * total
-        leader = int(np.argmax(total))
-        close = np.flatnonzero(total + error >= total[leader] - error[leader])
+        total, error = np.sum(self._source.visit(visit), axis=0)
+        rounding = (self._n + 64) * 2.0**-52 * total
+        total, error = total + rounding, error + 2 * rounding
+        leader = int(np.argmax(total - error))
+        close = np.flatnonzero(total >= total[leader] - error[leader])
         _, first = np.unique(candidates[close], axis=0, return_index=True)
         close = np.sort(close[first])
         if len(close) == 1:
@@ -209,8 +217,7 @@ class Potential:
     def _improvable(self, scorer: Scorer, start: int, stop: int, scratch: dict) -> tuple[NDArray, NDArray]:
         """(rows of a block that a centre may come nearer to, their D to it)."""
         X = self._source.host_block(start, stop)
-        gains, error = self._gains(X, scorer, start, stop, scratch)
-        rows = np.flatnonzero(gains[0] > np.float32(-error))
+        rows = np.flatnonzero(self._gains(X, scorer, start, stop, scratch)[0][0] > 0)
         return rows + start, squared_distances(X if len(rows) == len(X) else X[rows], scorer.centroids, scratch)
 
     def _exact_gain(self, candidate: NDArray) -> int:
