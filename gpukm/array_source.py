@@ -1,6 +1,7 @@
 """Samples in memory, on any device. No convergence logic here."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from queue import LifoQueue
 from typing import Any
 
@@ -50,6 +51,7 @@ class ArraySource(Blocks):
         self._labels = np.full(self.n_samples, -1, np.int32)
         self._spare = np.empty(self.n_samples, np.int32)
         self._sums: Sums | None = None
+        self._whole = False  # until the statistics know better
 
     # -- statistics --------------------------------------------------------------------------------
 
@@ -97,6 +99,8 @@ class ArraySource(Blocks):
                 kernels.accumulate_scalars(D, labels, self._weights(start, stop), scratch["sums"], scratch)
 
             sums = self._collect(add)
+            if len(sums.limbs) == 1 and self.sample_weight is None:
+                self._whole = True
             mean = sums.means()[0]
             totss = float(self._collect(spread_out).totals()[0, 0])
             self._stats = ColumnStats(low, high, mean, float(sums.totals()[0, -1]), totss)
@@ -118,7 +122,8 @@ class ArraySource(Blocks):
     def grid(self) -> Grid:
         """The grid of the sums w x_j, and of w in the last column."""
         low, high = self.bounds()
-        return Grid.of(np.append(np.maximum(-low, high), 1.0) * self._w_max, self.n_samples)
+        grid = Grid.of(np.append(np.maximum(-low, high), 1.0) * self._w_max, self.n_samples)
+        return replace(grid, whole=self._whole)
 
     @property
     def _w_max(self) -> float:
@@ -129,7 +134,8 @@ class ArraySource(Blocks):
         """Shift and scale for the filters: centred unless the data lie near the origin as they are."""
         if self._frame is None:
             low, high = self.bounds()
-            self._frame = kernels.Frame.of(low, high, self.stats().mean.astype(self.dtype))
+            stats = self.stats()
+            self._frame = kernels.Frame.of(low, high, stats.mean.astype(self.dtype), stats.totss / stats.total_weight)
         return self._frame
 
     # -- Lloyd -------------------------------------------------------------------------------------
@@ -187,7 +193,9 @@ class ArraySource(Blocks):
     def assign(self, centroids: NDArray) -> NDArray[np.int32]:
         """(n,) int32 labels for `centroids`, leaving the state of the fit alone."""
         low, high = self.bounds()
-        frame = kernels.Frame.of(low, high, centroids.mean(axis=0, dtype=np.float64).astype(self.dtype))
+        centre = centroids.mean(axis=0, dtype=np.float64)
+        scatter = float(((centroids - centre) ** 2).sum() / len(centroids))
+        frame = kernels.Frame.of(low, high, centre.astype(self.dtype), scatter)
         scorer = kernels.Scorer.of(frame, centroids)
         rows = kernels.block_rows(len(centroids), self.n_features, self._memory // self._threads)
         labels = np.empty(self.n_samples, np.int32)

@@ -17,18 +17,18 @@ any order of summation, with or without fused multiply-add. With gamma_m = m u /
   and |c'|^2/2, rounded once, by u |c'|^2/2 more (Higham 2002, Accuracy and Stability, section 3.1);
 * D itself differs from |x - c|^2 by at most gamma_{d+2}(2^-53) |x - c|^2, and |x - c| <= |x'| + |c'|.
 
-As |x'||c'| + |c'|^2/2 <= (|x'| + |c'|)^2 / 2 <= |x'|^2 + |c'|^2, every score is within kappa (|x'|^2 + |c'_k|^2) of
-D/2 - |x'|^2/2, where kappa = margin(d, u) = gamma_{d+12}(u) + gamma_{d+4}(2^-53); the spare terms of gamma cover the
-roundings of norms and thresholds. The centroid's share is taken off its score, l_k = s_k - kappa |c'_k|^2; let b have
-the least. Then k can have D no greater than b's only if l_k <= l_b + 2 kappa (|x'|^2 + |c'_b|^2). And |c'_b| <= |x'| +
-|x - c_b|, so |c'_b|^2 <= 4 |x'|^2 + 4 (|x - c_b|^2 - |x'|^2)/2, which l_b gives but for the same error; nor is it
-more than max |c'_k|^2. With kappa < 1/100 and kappa' = kappa (1 + 10 kappa), all of that is within
+So every score is within kappa (|x'||c'_k| + |c'_k|^2/2) <= kappa (|x'|^2/2 + |c'_k|^2) of D/2 - |x'|^2/2, where kappa =
+margin(d, u) = gamma_{d+12}(u) + gamma_{d+4}(2^-53); the spare terms of gamma cover the roundings of norms and
+thresholds. The centroid's share is taken off its score, l_k = s_k - kappa |c'_k|^2; let b have the least. Then k can
+have D no greater than b's only if l_k <= l_b + kappa |x'|^2 + 2 kappa |c'_b|^2. And |c'_b| <= |x'| + |x - c_b|, so that
+|c'_b|^2 <= 5/4 |x'|^2 + 5 |x - c_b|^2, where |x - c_b|^2 = |x'|^2 + 2 l_b but for the same error; nor is it more than
+max |c'_k|^2. With kappa < 1/100 and kappa' = kappa (1 + 40 kappa), all of that is within
 
-    l_k <= l_b + 4 kappa' |x'|^2 + min(8 kappa' (|x'|^2 + l_b), 2 kappa' max |c'_k|^2) + TINY
+    l_k <= l_b + 5/4 kappa' |x'|^2 + 2 kappa' min(25/4 |x'|^2 + 10 l_b, max |c'_k|^2) + TINY
 
-(2 would do for the 4; the rest covers the evaluation of this line): only the row and its best centroid enter, so a far
-centroid loosens nothing. Where b alone passes, the row is decided; else `squared_distances` settles between those that
-do. Shift and a power-of-two scale keep x', c' near 1, so that what may underflow is below `TINY`.
+(1 would do for the first 5/4; the rest covers the evaluation of this line): only the row and its best centroid enter,
+so a far centroid loosens nothing. Where b alone passes, the row is decided; else `squared_distances` settles between
+those that do. Shift and a power-of-two scale keep x', c' near 1, so that what may underflow is below `TINY`.
 
 **3. Sums are exact.** The sums S = sum w x and W = sum w of a cluster, the inertia sum w D, and the potentials of
 k-means++ are sums of exact products, added without any rounding. A product w x is p + e with p = fl(w x) and e its
@@ -109,7 +109,7 @@ def gamma(m: int, u: float) -> float:
 
 
 def margin(n_features: int, u: float) -> float:
-    """kappa: how much scores evaluated in unit roundoff `u` may err, relative to |x'|^2 + |c'|^2; see point 2."""
+    """kappa: how much scores evaluated in unit roundoff `u` may err, relative to |x'||c'| + |c'|^2/2; see point 2."""
     return gamma(n_features + 12, u) + gamma(n_features + 4, U64)
 
 
@@ -135,10 +135,12 @@ class Grid:
     ----------
     exponents : (columns,) int64; every term t of column j has |t| < 2**exponents[j]
     bits : width of a limb
+    whole : whether every term is known to be an integer in units of limb 0, so that there is nothing to cut
     """
 
     exponents: NDArray[np.int64]
     bits: int
+    whole: bool = False
 
     @classmethod
     def of(cls, bounds: Any, n_samples: int) -> "Grid":

@@ -155,12 +155,14 @@ def test_other_namespaces_add_the_same_integers(namespace):
 @settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from([np.float32, np.float64]), st.floats(0, 30))
 def test_filter_scores_stay_within_the_margin(d, seed, dtype, offset):
-    """Scores err by at most kappa (|x'|^2 + |c'|^2), at any offset: the bound of the contract, in exact arithmetic."""
+    """Scores err by at most kappa (|x'|^2/2 + |c'|^2), at any offset: the bound of the contract, in exact
+    arithmetic.
+    """
     rng = np.random.default_rng(seed)
     X = (rng.standard_normal((20, d)) * 10.0 ** rng.uniform(-3, 3, d) + offset).astype(dtype)
     C = X[:4]
     low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
-    frame = kernels.Frame.of(low, high, X.mean(axis=0, dtype=np.float64).astype(dtype))
+    frame = kernels.Frame.of(low, high, X.mean(axis=0, dtype=np.float64).astype(dtype), float(offset > 1) * 1e20)
     scores = kernels.scores(X, kernels.Scorer.of(frame, C), {})
     kappa = Fraction(margin(d, exact.U32))
     shift = [Fraction(float(v)) for v in frame.shift]
@@ -174,7 +176,7 @@ def test_filter_scores_stay_within_the_margin(d, seed, dtype, offset):
             c2 = sum(b * b for b in cs)
             true = c2 / 2 - sum(a * b for a, b in zip(xs, cs, strict=True))
             found = Fraction(float(scores[k, i])) / Fraction(frame.scale) ** 2 + kappa * c2
-            assert abs(found - true) <= kappa * (r2 + c2)
+            assert abs(found - true) <= kappa * (r2 / 2 + c2)
 
 
 def test_margin_gives_up_where_it_must():

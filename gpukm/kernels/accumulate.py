@@ -55,13 +55,21 @@ def accumulate(
         _accumulate_array_api(X, xp, labels, sums, old_labels, weights)
         return
     # Columns first: narrow rows are transposed, so that loops run along m; wide ones are viewed, and loops run along d.
-    narrow = d < NARROW
-    T = buffer(scratch, "terms", (d, m), np.float64) if narrow else buffer(scratch, "terms", (m, d), np.float64).T
+    T = buffer(scratch, "terms", (d, m), np.float64) if d < NARROW else buffer(scratch, "terms", (m, d), np.float64).T
+    if weights is None:
+        scale = 1 / sums.grid.unit(0)
+        for own, sign in ((labels, 1), (old_labels, -1)):
+            if own is not None:
+                sums.limb(0)[:, d] += sign * int(scale[d]) * np.bincount(own, minlength=len(sums.limbs[0]))
+        if sums.grid.whole:
+            np.multiply(X.T, scale[:d, None], out=T, dtype=np.float64)
+            _add(T, sums.limb(0)[:, :d], labels, old_labels, scratch)
+            return
+    else:
+        _add_limbs(weights[None, :].copy(), slice(d, d + 1), labels, old_labels, sums, scratch)
     T[...] = X.T
     for term in _terms(T, weights):
         _add_limbs(term, slice(0, d), labels, old_labels, sums, scratch)
-    w = np.ones((1, m)) if weights is None else weights[None, :].copy()
-    _add_limbs(w, slice(d, d + 1), labels, old_labels, sums, scratch)
 
 
 def accumulate_scalars(
@@ -98,22 +106,20 @@ def _add_limbs(rest: NDArray, columns: slice, labels: NDArray, old: NDArray | No
         unit = grid.unit(index)[:, None]
         np.multiply(rest, 1 / unit, out=q)
         np.rint(q, out=q)
-        target = sums.limb(index)[:, columns]
-        _add(q, target, labels, scratch)
-        if old is not None:
-            _add(q, target, old, scratch, sign=-1)
+        _add(q, sums.limb(index)[:, columns], labels, old, scratch)
         q *= unit
         left = np.count_nonzero(np.not_equal(rest, q, out=nonzero))
         if left == 0:
             return
-        rest -= q
         if left < rest.size // 16:
-            _add_sparse(rest, nonzero, index + 1, grid, columns, labels, old, sums)
+            _add_sparse(rest, q, nonzero, index + 1, grid, columns, labels, old, sums)
             return
+        rest -= q
 
 
 def _add_sparse(
     rest: NDArray,
+    done: NDArray,
     nonzero: NDArray[np.bool_],
     index: int,
     grid: Grid,
@@ -122,11 +128,11 @@ def _add_sparse(
     old: NDArray | None,
     sums: Sums,
 ) -> None:
-    """The limbs from `index` on of a block of which few entries are left."""
+    """The limbs from `index` on of rest - done, a block of few entries."""
     c, m = rest.shape
     positions = np.flatnonzero(nonzero.ravel(order="K"))
     cols, rows = np.divmod(positions, m) if rest.flags.c_contiguous else np.divmod(positions, c)[::-1]
-    values = rest[cols, rows]
+    values = rest[cols, rows] - done[cols, rows]
     for limb in range(index, MAX_LIMBS):
         unit = grid.unit(limb)[cols]
         q = np.rint(values / unit)
@@ -140,8 +146,17 @@ def _add_sparse(
             return
 
 
-def _add(q: NDArray[np.float64], target: NDArray[np.int64], labels: NDArray, scratch: dict, sign: int = 1) -> None:
-    """Add integers q (c, m) to target (k, c) by label: exact, as every partial sum stays below 2^53."""
+def _add(
+    q: NDArray[np.float64], target: NDArray[np.int64], labels: NDArray, old: NDArray | None, scratch: dict
+) -> None:
+    """Add integers q (c, m) to target (k, c) by label, and subtract them by old label."""
+    _add_signed(q, target, labels, scratch, 1)
+    if old is not None:
+        _add_signed(q, target, old, scratch, -1)
+
+
+def _add_signed(q: NDArray[np.float64], target: NDArray[np.int64], labels: NDArray, scratch: dict, sign: int) -> None:
+    """Add or subtract by label: exact, as every partial sum stays below 2^53."""
     c, m = q.shape
     k = len(target)
     if k == 1:
@@ -149,7 +164,7 @@ def _add(q: NDArray[np.float64], target: NDArray[np.int64], labels: NDArray, scr
     elif k > 2 * m:  # few of many clusters are touched: number those
         touched, numbers = np.unique(labels, return_inverse=True)
         part = np.zeros((len(touched), c), np.int64)
-        _add(q, part, numbers, scratch, sign)
+        _add_signed(q, part, numbers, scratch, sign)
         target[touched] += part
     elif c < NARROW:
         for j, row in enumerate(q):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm._arrays import from_numpy, is_numpy, to_numpy
-from gpukm.exact import TINY, U32, U64, buffer, margin, squared_distances
+from gpukm.exact import TINY, U32, U64, buffer, gamma, margin, squared_distances
 
 Array = Any
 FEW = 64  # up to here a product with (1, k) finds count and label; above, the positions do (measured crossover 50-100)
@@ -41,12 +41,15 @@ class Frame:
     scale: float
 
     @classmethod
-    def of(cls, low: NDArray[np.float64], high: NDArray[np.float64], centre: NDArray) -> "Frame":
-        """The frame for rows within [low, high], with their mean (or so) at `centre` in the compute dtype."""
+    def of(cls, low: NDArray[np.float64], high: NDArray[np.float64], centre: NDArray, scatter: float) -> "Frame":
+        """The frame for rows within [low, high] about `centre` (d,), in the compute dtype.
+
+        `scatter` is their mean squared distance to it. Wide rows have to be copied to be centred, which pays where it
+        makes them half as long at least.
+        """
+        if len(low) > NARROW and float(np.sum(centre.astype(np.float64) ** 2)) <= scatter:
+            centre = np.zeros_like(centre)
         radius = float(np.sqrt(np.sum(np.maximum(high - centre, centre - low) ** 2)))
-        offset = float(np.sqrt(np.sum(np.maximum(np.abs(low), np.abs(high)) ** 2)))
-        if len(low) > NARROW and offset <= 2 * radius:  # narrow rows are copied anyway, so centring is free
-            centre, radius = np.zeros_like(centre), offset
         power = int(np.frexp(radius)[1])
         return cls(centre, 1.0 if abs(power) <= 30 or radius == 0 else 2.0**-power)
 
@@ -64,13 +67,11 @@ class Frame:
         return (X - self.shift).astype(np.float32, copy=False)
 
     def slack(self, X: NDArray) -> NDArray[np.float32]:
-        """(m,) float32: kappa |x'|^2, rounded up, which `_block_numpy` makes the margin of; see `gpukm.exact`,
-        point 2.
-        """
+        """(m,) float32: kappa |x'|^2, rounded up, from which the margin is made; see `gpukm.exact`, point 2."""
         T = self.apply(X)
         kappa = margin(X.shape[1], U32)
         squares = np.einsum("ij,ij->i", T, T)
-        squares *= np.float32(kappa * (1 + 10 * kappa) * (1 + 2 * kappa))
+        squares *= np.float32(kappa * (1 + 40 * kappa) * (1 + 2 * kappa))
         squares += np.float32(TINY)
         return squares
 
@@ -84,7 +85,7 @@ class Scorer:
     operand : (k, d + 1) float32: -c' and |c'|^2 / 2 - kappa |c'|^2, so that scores are lower bounds up to the row's
     part
     squares : (k,) float64 |c'|^2
-    kappa8, most : 8 kappa' and 2 kappa' max |c'|^2, for how much the best centroid itself may err
+    kappa20, most : 20 kappa' and 2 kappa' max |c'|^2, for how much the best centroid itself may err
     hopeless : whether float32 scores can prove nothing: too many features, or centroids too far from all rows
     count_and_label : (2, k) float32, ones and 0 … k - 1
     """
@@ -93,7 +94,7 @@ class Scorer:
     centroids: NDArray
     operand: NDArray[np.float32]
     squares: NDArray[np.float64]
-    kappa8: np.float32
+    kappa20: np.float32
     most: np.float32
     hopeless: bool
     count_and_label: NDArray[np.float32]
@@ -108,12 +109,12 @@ class Scorer:
             squares = (C64 * C64).sum(axis=1)
             lower = (squares * (0.5 - kappa)).astype(np.float32)
         hopeless = not (squares.max() < FAR**2 and kappa < 0.01)
-        wider = kappa * (1 + 10 * kappa)
+        wider = kappa * (1 + 40 * kappa)
         with np.errstate(over="ignore"):
             most = np.float32(2 * wider * squares.max() * (1 + 1e-6))
         counters = np.stack([np.ones(len(C), np.float32), np.arange(len(C), dtype=np.float32)])
         operand = np.concatenate([-C, lower[:, None]], axis=1)
-        return cls(frame, centroids, operand, squares, np.float32(8 * wider), most, hopeless, counters)
+        return cls(frame, centroids, operand, squares, np.float32(20 * wider), most, hopeless, counters)
 
 
 def assign(
@@ -139,7 +140,8 @@ def assign(
     How many rows had to be settled.
     """
     if scorer.hopeless:
-        labels[...] = settle(to_numpy(X), scorer.centroids, np.ones((len(scorer.centroids), X.shape[0]), np.bool_))
+        rows, ks = np.divmod(np.arange(X.shape[0] * len(scorer.centroids)), len(scorer.centroids))
+        labels[...] = settle(to_numpy(X), scorer.centroids, rows, ks)
         return int(X.shape[0])
     if not is_numpy(xp):
         return _block_array_api(X, xp, scorer, labels)
@@ -147,9 +149,7 @@ def assign(
 
 
 def block_rows(n_clusters: int, n_features: int, max_memory: int) -> int:
-    """Rows a block: about SCORES scores, at least 512 rows for the product's sake, within `max_memory` bytes a
-    thread.
-    """
+    """Rows a block: SCORES scores or values, 512 rows for the product's sake, in `max_memory` bytes a thread."""
     within = max_memory // (5 * n_clusters + 20 * n_features)
     return int(max(min(max(SCORES // max(n_clusters, n_features), 512), within, 1 << 15), 1))
 
@@ -178,17 +178,19 @@ def _block_numpy(
     S = scores(X, scorer, scratch)
     k, m = S.shape
     least = np.minimum.reduce(S, axis=0)
-    threshold = least * scorer.kappa8
-    threshold += 8 * slack
+    threshold = least * scorer.kappa20
+    threshold += np.float32(12.5) * slack
     np.minimum(threshold, scorer.most, out=threshold)
-    threshold += 4 * slack
+    threshold += np.float32(1.25) * slack
     threshold += least
     near = np.less_equal(S, threshold, out=buffer(scratch, "near", (k, m), np.bool_))
     if k <= FEW:
         np.copyto(S, near)
         counts, found = scorer.count_and_label @ S
         labels[...] = found
-        rows = np.flatnonzero(counts != 1)
+        open_rows = np.flatnonzero(counts != 1)
+        which, found = np.nonzero(near[:, open_rows].T)
+        which = open_rows[which]
     else:
         positions = np.flatnonzero(near)
         if m & (m - 1) == 0:
@@ -196,32 +198,41 @@ def _block_numpy(
         else:
             found, which = np.divmod(positions, m)
         labels[which] = found
-        rows = np.flatnonzero(np.bincount(which, minlength=m) != 1) if len(positions) != m else positions[:0]
-    if len(rows):
-        labels[rows] = settle(X[rows], scorer.centroids, near[:, rows])
-    return len(rows)
+        several = np.bincount(which, minlength=m) != 1 if len(positions) != m else np.zeros(m, np.bool_)
+        open_rows = np.flatnonzero(several)
+        pairs = np.flatnonzero(several[which])
+        pairs = pairs[np.argsort(which[pairs], kind="stable")]  # by row, then by centroid
+        which, found = which[pairs], found[pairs]
+    if len(open_rows):
+        labels[open_rows] = settle(X, scorer.centroids, which, found)
+    return len(open_rows)
 
 
-def settle(X: NDArray, centroids: NDArray, near: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Labels of X (m, d) by D among the centroids marked in `near` (k, m), one or more a row; ties: lowest k."""
-    labels = np.empty(len(X), np.int32)
-    counts = np.count_nonzero(near, axis=0)
+def settle(X: NDArray, centroids: NDArray, rows: NDArray, ks: NDArray) -> NDArray[np.int32]:
+    """Labels by D of some rows of X (m, d), from pairs (rows[i], ks[i]) of a row and a centroid that may be its
+    nearest.
+
+    Pairs are ordered by row, then by centroid; labels come in the order of rows. D summed in any order is within
+    gamma_{d+2}(2^-53) of D, which leaves few pairs to compare by D itself, three times as slow.
+    """
     limit = max(PAIRS // X.shape[1], 1)
-    start = 0
-    while start < len(X):
-        stop = start + max(int(np.searchsorted(np.cumsum(counts[start:]), limit, side="right")), 1)
-        rows, ks = np.nonzero(near[:, start:stop].T)  # by row, then by k
-        D = np.concatenate(
-            [
-                squared_distances(X[start + rows[a : a + limit]], centroids[ks[a : a + limit]])
-                for a in range(0, len(rows), limit)
-            ]
-        )
-        first = np.searchsorted(rows, np.arange(stop - start))
-        least = np.flatnonzero(np.minimum.reduceat(D, first)[rows] == D)
-        labels[start:stop] = ks[least[np.searchsorted(rows[least], np.arange(stop - start))]]
-        start = stop
-    return labels
+    stages = [(_any_order, 1 + 4 * gamma(X.shape[1] + 4, U64)), (squared_distances, 1.0)]
+    for distance, slack in stages:
+        parts = [slice(start, start + limit) for start in range(0, len(rows), limit)]
+        D = np.concatenate([distance(X[rows[part]].astype(np.float64), centroids[ks[part]]) for part in parts])
+        first = np.flatnonzero(np.diff(rows, prepend=-1))
+        least = np.minimum.reduceat(D, first) * slack
+        kept = np.flatnonzero(D <= np.repeat(least, np.diff(first, append=len(rows))))
+        rows, ks = rows[kept], ks[kept]
+        if len(rows) == len(first):
+            break
+    return ks[np.flatnonzero(np.diff(rows, prepend=-1))]
+
+
+def _any_order(X: NDArray[np.float64], C: NDArray) -> NDArray[np.float64]:
+    """(m,) D but for the order of the sum."""
+    T = X - C
+    return np.einsum("ij,ij->i", T, T)
 
 
 def _block_array_api(X: Array, xp: Any, scorer: Scorer, labels: NDArray[np.int32]) -> int:
@@ -232,11 +243,11 @@ def _block_array_api(X: Array, xp: Any, scorer: Scorer, labels: NDArray[np.int32
     T = (xp.astype(X, xp.float64) - shift) * scorer.frame.scale
     lower = from_numpy(scorer.squares * (0.5 - kappa), X)
     S = lower - xp.matmul(T, from_numpy(np.ascontiguousarray(C.T), X))
-    slack = xp.sum(T * T, axis=1) * (12.1 * kappa) + TINY  # so fine that min() with the greatest |c'|^2 gains nothing
-    near = (xp.min(S, axis=1) * (1 + 8.1 * kappa) + slack)[:, None] >= S
+    slack = xp.sum(T * T, axis=1) * (14 * kappa) + TINY  # so fine that the minimum with max |c'|^2 would gain nothing
+    near = (xp.min(S, axis=1) * (1 + 20 * kappa) + slack)[:, None] >= S
     labels[...] = to_numpy(xp.astype(xp.argmin(S, axis=1), xp.int32))
     (rows,) = xp.nonzero(xp.sum(xp.astype(near, xp.int32), axis=1) != 1)
     if rows.shape[0]:
-        chosen = to_numpy(xp.take(near, rows, axis=0)).T
-        labels[to_numpy(rows)] = settle(to_numpy(xp.take(X, rows, axis=0)), scorer.centroids, chosen)
+        which, found = np.nonzero(to_numpy(xp.take(near, rows, axis=0)))
+        labels[to_numpy(rows)] = settle(to_numpy(xp.take(X, rows, axis=0)), scorer.centroids, which, found)
     return int(rows.shape[0])

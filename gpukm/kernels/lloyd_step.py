@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm._arrays import from_numpy, is_numpy
-from gpukm.exact import BLOCK_ROWS, Sums
+from gpukm.exact import BLOCK_ROWS, Sums, buffer
 from gpukm.kernels.accumulate import accumulate
 from gpukm.kernels.assign import Scorer, assign
 
@@ -65,7 +65,7 @@ def lloyd_step(
     for start in range(0, len(moved), at_once):
         few = moved[start : start + at_once]
         accumulate(
-            X[few] if is_numpy(xp) else xp.take(X, from_numpy(few, X), axis=0),
+            _taken(X, xp, few, scratch),
             xp,
             new_labels[few],
             sums,
@@ -74,3 +74,10 @@ def lloyd_step(
             scratch=scratch,
         )
     return len(moved), undecided
+
+
+def _taken(X: Array, xp: Any, rows: NDArray, scratch: dict) -> Array:
+    """Some rows of a block."""
+    if not is_numpy(xp):
+        return xp.take(X, from_numpy(rows, X), axis=0)
+    return np.take(X, rows, axis=0, out=buffer(scratch, "taken", (len(rows), X.shape[1]), X.dtype), mode="clip")

@@ -169,16 +169,19 @@ class Potential:
     def _gains(
         self, X: NDArray, scorer: Scorer, start: int, stop: int, scratch: dict
     ) -> tuple[NDArray, NDArray[np.float64]]:
-        """((t, m) float32 upper bounds of (D - D(x, candidate)) / 2 in the frame's scale, (t,) how far above they may
-        be).
+        """Bounds on what candidates gain: (t, m) float32 upper bounds of (D - D(x, candidate)) / 2, (t,) their slack.
 
-        Scores come as lower bounds but for the row's part of the error, kappa |x'|^2; |x'|^2 itself errs by less.
+        Both in the frame's scale. Scores are lower bounds but for the row's part of the error, kappa |x'|^2 / 2; the
+        stored |x'|^2 errs by less.
         """
         half = self._half[start:stop]
         kappa = margin(X.shape[1], U32)
         nearest = self._nearest()[start:stop] * (scorer.frame.scale**2 / 2)
         if scorer.hopeless:  # no candidate can gain more than all of D
-            return np.tile(nearest.astype(np.float32), (len(scorer.squares), 1)), np.full(len(scorer.squares), np.inf)
+            count = len(scorer.squares)
+            return np.tile(np.float32(1 + 1e-6) * nearest.astype(np.float32), (count, 1)), np.full(
+                count, 2 * nearest.max()
+            )
         gains = scores(X, scorer, scratch)
         ceiling = nearest * (1 + kappa) - half * (1 - 6 * kappa) + TINY
         np.subtract(ceiling.astype(np.float32), gains, out=gains)
