@@ -209,8 +209,7 @@ def _block_numpy(
 
 
 def settle(X: NDArray, centroids: NDArray, rows: NDArray, ks: NDArray) -> NDArray[np.int32]:
-    """Labels by D of some rows of X (m, d), from pairs (rows[i], ks[i]) of a row and a centroid that may be its
-    nearest.
+    """Labels by D of some rows of X (m, d), each the nearest of the centroids it is paired with in (rows, ks).
 
     Pairs are ordered by row, then by centroid; labels come in the order of rows. D summed in any order is within
     gamma_{d+2}(2^-53) of D, which leaves few pairs to compare by D itself, three times as slow.
