@@ -12,7 +12,7 @@ from gpukm._threads import available_threads, run_blocks
 from gpukm.exact import BLOCK_ROWS
 
 Array = Any
-VISIT = 1 << 17  # values of a block, so that a few float64 copies of it stay in the second-level cache
+VISIT = 1 << 18  # values of a block, so that a few float64 copies of it stay in the second-level cache
 
 
 class Blocks:
@@ -57,7 +57,7 @@ class Blocks:
     ) -> list[Any]:
         """[task(start, stop, scratch) for each block], on the threads.
 
-        Blocks have `rows` rows, or what fits the cache; fewer where memory or an even load of the threads asks for it.
+        Blocks have `rows` rows, or what suits the cache; fewer where memory or an even load of the threads asks for it.
         """
         own = self._memory // self._threads
         if rows is None:

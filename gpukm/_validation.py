@@ -31,6 +31,7 @@ _FLOAT64 = frozenset({"float64", "int32", "uint32", "int64", "uint64"})
 _CHECK_BYTES = 1 << 22  # of X looked at in one go, so that a check's temporaries stay small
 
 INITS = ("k-means++", "random", "random-partition", "maximin")
+_WEIGHTS = 2.0**100  # and its inverse: weights within them leave room for 124 bits of X in the sums of `gpukm.exact`
 ALGORITHMS = ("lloyd", "elkan")
 
 
@@ -148,12 +149,14 @@ def check_sample_weight(sample_weight: Any, n_samples: int) -> NDArray[np.float6
             f"Input sample_weight contains {what}: {value} at position {row}. "
             f"Weights are finite and not negative; 0 leaves a row out."
         )
-    with np.errstate(over="ignore"):
-        total = float(weight.sum())
-    if total == 0.0:
+    if not weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number; here each of the weights is zero.")
-    if total == np.inf:
-        raise ValueError("The sum of sample_weight exceeds the largest float64; divide the weights by their maximum.")
+    largest, least = float(weight.max()), float(weight[weight > 0].min())
+    if largest > _WEIGHTS or least < 1 / _WEIGHTS:
+        raise ValueError(
+            f"sample_weight goes from {least:.3g} to {largest:.3g}; sums of weights beyond {1 / _WEIGHTS:.0e} and "
+            f"{_WEIGHTS:.0e} are not kept exact. Divide the weights by a power of two, or set the least ones to 0."
+        )
     return weight
 
 

@@ -65,18 +65,24 @@ class ArraySource(Blocks):
                     low, high = (np.array([f(X[:, j]) for j in range(X.shape[1])]) for f in (np.min, np.max))
                 else:
                     low, high = X.min(axis=0), X.max(axis=0)
-                if not (np.isfinite(low).all() and np.isfinite(high).all()):
-                    row, column = np.argwhere(~np.isfinite(X))[0]
-                    raise ValueError(nonfinite_message("X", start + int(row), int(column), float(X[row, column])))
                 return low, high
 
             with np.errstate(invalid="ignore"):
                 lows, highs = zip(*self.visit(visit), strict=True)
             low, high = np.min(lows, axis=0).astype(np.float64), np.max(highs, axis=0).astype(np.float64)
+            if not (np.isfinite(low).all() and np.isfinite(high).all()):
+                self._raise_nonfinite()
             if self.dtype == np.float64:
                 check_range(float(np.maximum(-low, high).max()), float((high - low).max()))
             self._bounds = low, high
         return self._bounds
+
+    def _raise_nonfinite(self) -> None:
+        """Name the first row and column that is NaN or infinite."""
+        for start in range(0, self.n_samples, 4096):
+            X = self.host_block(start, min(start + 4096, self.n_samples))
+            for row, column in np.argwhere(~np.isfinite(X))[:1]:
+                raise ValueError(nonfinite_message("X", start + int(row), int(column), float(X[row, column])))
 
     def stats(self) -> ColumnStats:
         """Column statistics, kept: one pass for the sums, one for the distances to the mean."""

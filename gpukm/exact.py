@@ -42,11 +42,12 @@ and q_l goes to an int64 sum. Integers add associatively: no chunk, thread, bloc
 b = min(36, 60 - ceil(log2 n)): b = 36 up to n = 2^24 rows, and 20 at n = 2^40. While a label moves from one cluster to
 another both are within twice that. Float64 partial sums of at most 2^16 such q (a block) stay below 2^53: exact too.
 
-*Range.* `MAX_LIMBS` limbs reach at least 300 bits (n <= 2^24) below E_j: every float32 data set (277 bits from least to
-largest), weights from 1e-12 to 1e12 and magnitudes from 1e-30 to 1e30 within one column are summed without any
-rounding. What lies still lower is rounded to nearest at the last limb, 2^-180 of the column's largest term at n =
-2^40. Float64 sums of n terms err by up to n 2^-53 of sum |w x|; these do not err. Float64 data whose squares would
-overflow or underflow is refused by `check_range`.
+*Range.* `MAX_LIMBS` limbs reach 324 bits (n <= 2^24) below E_j: every float32 data set (277 bits from least to
+largest), weights from 1e-12 to 1e12 (weights are refused beyond 2^-100 and 2^100) and magnitudes from 1e-30 to 1e30
+within one column are summed without any rounding. What lies still lower is rounded to nearest at the last limb, which
+is 2^-324 of the column's largest term (2^-180 at n = 2^40), or 2^-724 where that is larger. Float64 sums of n terms
+err by up to n 2^-53 of sum |w x|; these do not err. Float64 data whose squares would overflow or vanish are refused
+by `check_range`.
 
 **4. One rounding at the end.** A centroid is S/W rounded once to float64, to nearest, ties to even, then to the dtype
 of X; the inertia is its exact sum rounded once. `quotient` filters in double-double and settles what is too close to
@@ -104,13 +105,16 @@ def squared_distances(X: NDArray, C: NDArray, scratch: dict | None = None) -> ND
 
 
 def gamma(m: int, u: float) -> float:
-    """Higham's gamma_m = m u / (1 - m u); infinite (nothing is certified) where m u reaches 1/2."""
+    """Higham's gamma_m = m u / (1 - m u); infinite where m u reaches 1/2."""
     return m * u / (1 - m * u) if m * u < 0.5 else np.inf
 
 
 def margin(n_features: int, u: float) -> float:
-    """kappa: how much scores evaluated in unit roundoff `u` may err, relative to |x'||c'| + |c'|^2/2; see point 2."""
-    return gamma(n_features + 12, u) + gamma(n_features + 4, U64)
+    """kappa: how much scores evaluated in unit roundoff `u` may err, relative to |x'||c'| + |c'|^2/2; see point 2.
+
+    From 1/100 on it is of no use, and never more than 1.
+    """
+    return min(gamma(n_features + 12, u) + gamma(n_features + 4, U64), 1.0)
 
 
 def two_product(a: NDArray, b: NDArray) -> tuple[NDArray, NDArray]:

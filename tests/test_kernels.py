@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from gpukm import kernels
 from gpukm.array_source import ArraySource
+from gpukm.seeding import seed
 
 
 def assigned(X, C, **options):
@@ -86,6 +87,16 @@ def test_one_far_row_loosens_nothing():
     labels, undecided = assigned(X, C)
     assert np.array_equal(labels, oracle.labels(X, C))
     assert undecided < 50
+
+
+def test_rows_too_long_for_float32_scores():
+    """With so many features that a float32 product proves nothing, D alone decides, in seeding too."""
+    X = np.random.default_rng(10).standard_normal((12, 200_000)).astype(np.float32)
+    labels, undecided = assigned(X, X[:3].copy())
+    assert np.array_equal(labels, oracle.labels(X, X[:3]))
+    assert undecided == 12
+    C, _ = seed(ArraySource(X, dtype=X.dtype), 12, "k-means++", np.random.default_rng(0))
+    assert len(np.unique(C[:, 0])) == 12
 
 
 def test_identical_rows_and_centroids():
