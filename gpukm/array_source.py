@@ -60,12 +60,7 @@ class ArraySource(Blocks):
         if self._bounds is None:
 
             def visit(start: int, stop: int, scratch: dict) -> tuple[NDArray, NDArray]:
-                X = self.host_block(start, stop)
-                if self.n_features < 16:  # short rows reduce slowly: one column at a time
-                    low, high = (np.array([f(X[:, j]) for j in range(X.shape[1])]) for f in (np.min, np.max))
-                else:
-                    low, high = X.min(axis=0), X.max(axis=0)
-                return low, high
+                return _extremes(self.host_block(start, stop))
 
             with np.errstate(invalid="ignore"):
                 lows, highs = zip(*self.visit(visit), strict=True)
@@ -284,3 +279,13 @@ class ArraySource(Blocks):
     def potential(self) -> kernels.Potential:
         """Fresh potentials for a seeding."""
         return kernels.Potential(self)
+
+
+def _extremes(X: NDArray) -> tuple[NDArray, NDArray]:
+    """(minimum, maximum) of each column of a block (m, d), several rows side by side: short ones reduce slowly."""
+    m, d = X.shape
+    beside = min(max(2048 // d, 1), m)
+    even = m - m % beside
+    wide = X[:even].reshape(-1, beside * d)
+    low, high = (f(np.concatenate([f(wide, axis=0).reshape(beside, d), X[even:]]), axis=0) for f in (np.min, np.max))
+    return low, high

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm._arrays import from_numpy, is_numpy, to_numpy
-from gpukm.exact import BLOCK_ROWS, MAX_LIMBS, Grid, Sums, buffer, two_product
+from gpukm.exact import BLOCK_ROWS, MAX_LIMBS, Sums, buffer, two_product
 
 Array = Any
 NARROW = 16
@@ -56,19 +56,21 @@ def accumulate(
         return
     # Columns first: narrow rows are transposed, so that loops run along m; wide ones are viewed, and loops run along d.
     T = buffer(scratch, "terms", (d, m), np.float64) if d < NARROW else buffer(scratch, "terms", (m, d), np.float64).T
+    scale = 1 / sums.grid.unit(0)
     if weights is None:
-        scale = 1 / sums.grid.unit(0)
         for own, sign in ((labels, 1), (old_labels, -1)):
             if own is not None:
                 sums.limb(0)[:, d] += sign * int(scale[d]) * np.bincount(own, minlength=len(sums.limbs[0]))
+        np.multiply(X.T, scale[:d, None], out=T, dtype=np.float64)
         if sums.grid.whole:
-            np.multiply(X.T, scale[:d, None], out=T, dtype=np.float64)
             _add(T, sums.limb(0)[:, :d], labels, old_labels, scratch)
-            return
-    else:
-        _add_limbs(weights[None, :].copy(), slice(d, d + 1), labels, old_labels, sums, scratch)
+        else:
+            _add_limbs(T, slice(0, d), labels, old_labels, sums, scratch)
+        return
+    _add_limbs((weights * scale[d])[None, :], slice(d, d + 1), labels, old_labels, sums, scratch)
     T[...] = X.T
     for term in _terms(T, weights):
+        term *= scale[:d, None]
         _add_limbs(term, slice(0, d), labels, old_labels, sums, scratch)
 
 
@@ -80,7 +82,8 @@ def accumulate_scalars(
     scratch: dict | None = None,
 ) -> None:
     """Add w * value to the one column of `sums`: the inertia. At most BLOCK_ROWS values."""
-    for term in _terms(values[None, :].copy(), weights):
+    for term in _terms(values[None, :], weights):
+        term = term / sums.grid.unit(0)
         _add_limbs(term, slice(0, 1), labels, None, sums, {} if scratch is None else scratch)
 
 
@@ -93,28 +96,26 @@ def _terms(T: NDArray[np.float64], weights: NDArray[np.float64] | None) -> list[
 
 
 def _add_limbs(rest: NDArray, columns: slice, labels: NDArray, old: NDArray | None, sums: Sums, scratch: dict) -> None:
-    """Cut the terms `rest` (c, m), which are used up, into limbs until nothing is left, adding each.
+    """Cut the terms `rest` (c, m), in units of limb 0, into limbs until nothing is left, adding each.
 
-    What is left of a block in few entries is added by these.
+    What is left of a block in few entries is added by these. `rest` is used up. Scaling a term to units of a limb
+    underflows only far below the last limb.
     """
-    grid = Grid(sums.grid.exponents[columns], sums.grid.bits)
     shape = rest.shape if rest.flags.c_contiguous else rest.shape[::-1]
     q, nonzero = buffer(scratch, "limb", shape, np.float64), buffer(scratch, "nonzero", shape, np.bool_)
     if not rest.flags.c_contiguous:
         q, nonzero = q.T, nonzero.T
     for index in range(MAX_LIMBS):
-        unit = grid.unit(index)[:, None]
-        np.multiply(rest, 1 / unit, out=q)
-        np.rint(q, out=q)
+        np.rint(rest, out=q)
         _add(q, sums.limb(index)[:, columns], labels, old, scratch)
-        q *= unit
         left = np.count_nonzero(np.not_equal(rest, q, out=nonzero))
         if left == 0:
             return
         if left < rest.size // 16:
-            _add_sparse(rest, q, nonzero, index + 1, grid, columns, labels, old, sums)
+            _add_sparse(rest, q, nonzero, index + 1, columns, labels, old, sums)
             return
         rest -= q
+        rest *= 2.0**sums.grid.bits
 
 
 def _add_sparse(
@@ -122,26 +123,25 @@ def _add_sparse(
     done: NDArray,
     nonzero: NDArray[np.bool_],
     index: int,
-    grid: Grid,
     columns: slice,
     labels: NDArray,
     old: NDArray | None,
     sums: Sums,
 ) -> None:
-    """The limbs from `index` on of rest - done, a block of few entries."""
+    """The limbs from `index` on of rest - done, a block of few entries, in units of the limb before."""
     c, m = rest.shape
     positions = np.flatnonzero(nonzero.ravel(order="K"))
     cols, rows = np.divmod(positions, m) if rest.flags.c_contiguous else np.divmod(positions, c)[::-1]
     values = rest[cols, rows] - done[cols, rows]
     for limb in range(index, MAX_LIMBS):
-        unit = grid.unit(limb)[cols]
-        q = np.rint(values / unit)
+        values *= 2.0**sums.grid.bits
+        q = np.rint(values)
         integers = q.astype(np.int64)
         target = sums.limb(limb)[:, columns]
         np.add.at(target, (labels[rows], cols), integers)
         if old is not None:
             np.subtract.at(target, (old[rows], cols), integers)
-        values = values - q * unit
+        values -= q
         if not values.any():
             return
 
@@ -160,7 +160,7 @@ def _add_signed(q: NDArray[np.float64], target: NDArray[np.int64], labels: NDArr
     c, m = q.shape
     k = len(target)
     if k == 1:
-        target += sign * q.sum(axis=1).astype(np.int64)
+        target += sign * (q @ np.ones(m)).astype(np.int64)  # integers: BLAS may add them in any order
     elif k > 2 * m:  # few of many clusters are touched: number those
         touched, numbers = np.unique(labels, return_inverse=True)
         part = np.zeros((len(touched), c), np.int64)
@@ -174,12 +174,13 @@ def _add_signed(q: NDArray[np.float64], target: NDArray[np.int64], labels: NDArr
         np.add(labels.astype(np.intp)[:, None] * c, np.arange(c), out=keys)
         target += sign * np.bincount(keys.ravel(), q.T.ravel(), k * c).astype(np.int64).reshape(k, c)
     else:
-        order = np.argsort(labels)
+        order = np.argsort(labels.astype(np.uint16) if k <= 1 << 16 else labels, kind="stable")  # 16 bits: by radix
         rows = np.take(q.T, order, axis=0, out=buffer(scratch, "ordered", (m, c), np.float64), mode="clip")
-        ends = np.searchsorted(labels[order], np.arange(k + 1))
+        ends = np.searchsorted(labels[order], np.arange(k + 1)).tolist()
+        ones, parts = np.ones(m), np.empty((k, c))
         for label in range(k):
-            own = rows[ends[label] : ends[label + 1]]
-            target[label] += sign * np.add.reduce(own, axis=0).astype(np.int64)
+            np.matmul(ones[ends[label] : ends[label + 1]], rows[ends[label] : ends[label + 1]], out=parts[label])
+        target += sign * parts.astype(np.int64)
 
 
 def _accumulate_array_api(
