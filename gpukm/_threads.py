@@ -79,12 +79,13 @@ def run_blocks(task: Callable[[int], Any], count: int, n_threads: int) -> list[A
                 raise
 
     _lock_of_iterator = threading.Lock()
-    with _single_threaded_blas(), ThreadPoolExecutor(n_threads, "gpukm") as pool:
-        futures = [pool.submit(work) for _ in range(n_threads)]
+    with _single_threaded_blas(), ThreadPoolExecutor(n_threads - 1, "gpukm") as pool:
+        futures = [pool.submit(work) for _ in range(n_threads - 1)]
         try:
+            work()  # this thread is one of them
             for future in futures:
                 future.result()
-        except BaseException:  # Ctrl-C in this thread, too: do not wait for the rest of the rows
+        except BaseException:  # Ctrl-C, too: do not wait for the rest of the rows
             stop.set()
             raise
     return results

@@ -104,7 +104,7 @@ class ArraySource(Blocks):
                 self._whole = True
             mean = sums.means()[0]
             totss = float(self._collect(spread_out).totals()[0, 0])
-            self._stats = ColumnStats(low, high, mean, float(sums.totals()[0, -1]), totss)
+            self._stats = ColumnStats(low, high, mean, float(sums.weights()[0]), totss)
         return self._stats
 
     def _collect(self, visit: Callable[[int, int, dict], Any]) -> Sums:

@@ -65,6 +65,7 @@ U32, U64 = 2.0**-24, 2.0**-53
 TINY = 2.0**-100  # absolute slack for underflow in the filter, whose operands are scaled to about 1
 BLOCK_ROWS = 1 << 16  # rows whose limbs a float64 sum can hold exactly
 MAX_LIMBS = 9
+WIDE = 128  # features from which on differences are taken along rows: 1.2 to 1.5 times as fast
 LARGEST, SMALLEST = 2.0**500, 2.0**-480  # magnitudes of float64 data whose squares are safe, see check_range
 
 Array = Any  # an array of any array-API namespace
@@ -93,9 +94,17 @@ def squared_distances(X: NDArray, C: NDArray, scratch: dict | None = None) -> ND
     d, m = X.shape[1], len(X) if len(C) == 1 else len(C)
     # Transposed, so that each addition takes one feature of all rows: sequential in j, fast along m. NumPy reduces the
     # first axis of a C-contiguous array row by row (a test holds it to that); of a single column it would not.
-    T = buffer({} if scratch is None else scratch, "differences", (d, m), np.float64)
-    np.subtract(X.T, C.T, out=T, dtype=np.float64)
-    T *= T
+    scratch = {} if scratch is None else scratch
+    T = buffer(scratch, "differences", (d, m), np.float64)
+    if d < WIDE:
+        np.subtract(X.T, C.T, out=T, dtype=np.float64)
+        T *= T
+    else:  # transposed last
+        R = buffer(scratch, "squares", (m, d), np.float64)
+        np.copyto(R, X)
+        R -= C
+        R *= R
+        T[...] = R.T
     if d >= 16 and m > 1:
         return np.add.reduce(T, axis=0)
     D = T[0].copy()
@@ -194,6 +203,10 @@ class Sums:
     def means(self) -> NDArray[np.float64]:
         """(k, columns - 1) float64: each sum divided by the last column's, rounded once; 0 where that is 0."""
         return quotient(self, slice(0, -1), slice(-1, None))
+
+    def weights(self) -> NDArray[np.float64]:
+        """(k,) float64: the last column's sums, each rounded once."""
+        return quotient(self, slice(-1, None), None)[:, 0]
 
     def totals(self) -> NDArray[np.float64]:
         """(k, columns) float64: each sum rounded once."""

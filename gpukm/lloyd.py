@@ -138,6 +138,6 @@ def update(source: SampleSource, step: Step, centroids: NDArray, means: NDArray[
 def _inertia(source: SampleSource, step: Step, centroids: NDArray, means: NDArray[np.float64]) -> float:
     """sum w |x - c|^2 = totss + sum_k W_k (|c_k - mean_k|^2 - |mean_k - mean|^2): no pass over the rows."""
     stats = source.stats()
-    W = step.sums.totals()[:, -1]
+    W = step.sums.weights()
     inner = ((centroids - means) ** 2).sum(axis=1) - ((means - stats.mean) ** 2).sum(axis=1)
     return max(stats.totss + fsum(W * inner), 0.0)

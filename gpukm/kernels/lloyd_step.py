@@ -17,7 +17,7 @@ from gpukm.kernels.accumulate import accumulate
 from gpukm.kernels.assign import Scorer, assign
 
 Array = Any
-VALUES = 1 << 18  # float64 values that `accumulate` takes at once, so that they stay in the cache
+VALUES = 1 << 19  # float64 values that `accumulate` takes at once, so that they stay in the cache
 
 
 def lloyd_step(
