@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 # extra -> (what it adds, the distributions it installs)
 EXTRAS = {
-    "cpu": ("NumPy arrays on several threads, by threadpoolctl; numba is not used yet", ("threadpoolctl", "numba")),
+    "cpu": ("NumPy arrays by compiled code (Numba), on several threads (threadpoolctl)", ("threadpoolctl", "numba")),
     "cuda12": ("arrays on a GPU, with CUDA 12", ("cupy-cuda12x",)),
     "cuda13": ("arrays on a GPU, with CUDA 13", ("cupy-cuda13x",)),
     "image": ("gpukm quantize and image files", ("Pillow",)),

@@ -12,7 +12,7 @@ from gpukm import kernels
 from gpukm._arrays import is_numpy
 from gpukm._blocks import Blocks
 from gpukm._validation import nonfinite_message
-from gpukm.exact import Grid, Sums, buffer, check_range, squared_distances, sums_like
+from gpukm.exact import Grid, Sums, check_range, squared_distances, sums_like
 from gpukm.sources import ColumnStats, Far, Step
 
 Array = Any
@@ -44,6 +44,7 @@ class ArraySource(Blocks):
     ) -> None:
         super().__init__(X, np.dtype(dtype), max_memory, n_threads, block_rows)
         self.sample_weight = sample_weight
+        self.engine = kernels.engine_name(self._xp, self.n_samples * self.n_features)
         self._stats: ColumnStats | None = None
         self._bounds: tuple[NDArray, NDArray] | None = None
         self._frame: kernels.Frame | None = None
@@ -89,18 +90,18 @@ class ArraySource(Blocks):
                 if "sums" not in scratch:
                     scratch["sums"] = sums_like(self.grid, 1)
                 X, w = self.host_block(start, stop), self._weights(start, stop)
-                labels = np.zeros(len(X), np.int32)
-                kernels.accumulate(X, np, labels, scratch["sums"], weights=w, scratch=scratch)
+                zeros = np.zeros(len(X), np.int32)
+                kernels.accumulate(X, np, zeros, scratch["sums"], weights=w, scratch=scratch, engine=self.engine)
 
             def spread_out(start: int, stop: int, scratch: dict) -> None:
                 if "sums" not in scratch:
                     scratch["sums"] = sums_like(spread, 1)
-                D = squared_distances(self.host_block(start, stop), mean[None, :], scratch)
-                labels = np.zeros(len(D), np.int32)
-                kernels.accumulate_scalars(D, labels, self._weights(start, stop), scratch["sums"], scratch)
+                X, w = self.host_block(start, stop), self._weights(start, stop)
+                zeros = np.zeros(len(X), np.int32)
+                kernels.add_inertia(X, mean[None, :], zeros, w, scratch["sums"], scratch, self.engine)
 
             sums = self._collect(add)
-            if len(sums.limbs) == 1 and self.sample_weight is None:
+            if sums.used == 1 and self.sample_weight is None:
                 self._whole = True
             mean = sums.means()[0]
             totss = float(self._collect(spread_out).totals()[0, 0])
@@ -149,11 +150,11 @@ class ArraySource(Blocks):
     def step(self, centroids: NDArray) -> Step:
         """Label all rows for `centroids` (k, d); only rows that change label touch the sums."""
         k = len(centroids)
-        if self._sums is not None and len(self._sums.limbs[0]) != k:
+        if self._sums is not None and self._sums.store.shape[1] != k:
             self.reset()
         if self._sums is None:
             self._sums = sums_like(self.grid, k)
-        scorer = kernels.Scorer.of(self.frame, centroids)
+        scorer = kernels.Scorer.of(self.frame, centroids, self.engine)
         rows = kernels.block_rows(k, self.n_features, self._memory // self._threads)
         known = self._slack is not None
         slack = self._slack if self._slack is not None else np.empty(self.n_samples, np.float32)
@@ -164,7 +165,7 @@ class ArraySource(Blocks):
                 scratch["sums"] = sums_like(grid, k)
             X = self.block(start, stop)
             if not known and is_numpy(self._xp):
-                slack[start:stop] = self.frame.slack(X)
+                slack[start:stop] = self.frame.slack(X, self.engine)
             return kernels.lloyd_step(
                 X,
                 self._xp,
@@ -197,7 +198,7 @@ class ArraySource(Blocks):
         centre = centroids.mean(axis=0, dtype=np.float64)
         scatter = float(((centroids - centre) ** 2).sum() / len(centroids))
         frame = kernels.Frame.of(low, high, centre.astype(self.dtype), scatter)
-        scorer = kernels.Scorer.of(frame, centroids)
+        scorer = kernels.Scorer.of(frame, centroids, self.engine)
         rows = kernels.block_rows(len(centroids), self.n_features, self._memory // self._threads)
         labels = np.empty(self.n_samples, np.int32)
 
@@ -219,19 +220,11 @@ class ArraySource(Blocks):
         def visit(start: int, stop: int, scratch: dict) -> None:
             if "sums" not in scratch:
                 scratch["sums"] = sums_like(grid, len(centroids))
-            part = labels[start:stop]
-            D = self._own_distances(start, stop, centroids, labels, scratch)
-            kernels.accumulate_scalars(D, part, self._weights(start, stop), scratch["sums"], scratch)
+            X, w = self.host_block(start, stop), self._weights(start, stop)
+            kernels.add_inertia(X, centroids, labels[start:stop], w, scratch["sums"], scratch, self.engine)
 
         sums = self._collect(visit)
-        whole = Sums(grid, [limb.sum(axis=0, keepdims=True) for limb in sums.limbs])
-        return sums.totals()[:, 0], float(whole.totals()[0, 0])
-
-    def _own_distances(self, start: int, stop: int, centroids: NDArray, labels: NDArray, scratch: dict) -> NDArray:
-        """(stop - start,) D of each row to the centroid of its label."""
-        C = buffer(scratch, "own", (stop - start, self.n_features), self.dtype)
-        np.take(centroids, labels[start:stop], axis=0, out=C, mode="clip")
-        return squared_distances(self.host_block(start, stop), C, scratch)
+        return sums.totals()[:, 0], float(sums.whole().totals()[0, 0])
 
     def distances(self, centroids: NDArray) -> NDArray:
         """(n, k) Euclidean distances sqrt(D), in the compute dtype."""
@@ -250,7 +243,8 @@ class ArraySource(Blocks):
         D = np.empty(self.n_samples)
 
         def visit(start: int, stop: int, scratch: dict) -> None:
-            D[start:stop] = self._own_distances(start, stop, centroids, self._labels, scratch)
+            X, labels = self.host_block(start, stop), self._labels[start:stop]
+            D[start:stop] = kernels.own_distances(X, centroids, labels, scratch, self.engine)
 
         self.visit(visit)
         if self.sample_weight is not None:
@@ -266,7 +260,7 @@ class ArraySource(Blocks):
 
     def without(self, sums: Sums, indices: NDArray[np.int64]) -> Sums:
         """`sums` without the rows `indices`, taken out of the clusters of the last step."""
-        out = sums_like(sums.grid, len(sums.limbs[0]))
+        out = sums_like(sums.grid, sums.store.shape[1])
         weights = None if self.sample_weight is None else self.sample_weight[indices]
         for start in range(0, len(indices), 4096):
             part = slice(start, start + 4096)

@@ -14,7 +14,6 @@ from gpukm._containers import feature_names
 from gpukm._fitted import FittedCentroids
 from gpukm._sklearn import ConvergenceWarning, exception_class
 from gpukm.array_source import ArraySource
-from gpukm.kernels import engine_name
 from gpukm.lloyd import Iteration, LloydResult, lloyd
 from gpukm.seeding import seed
 from gpukm.summary import Summary
@@ -248,7 +247,7 @@ class KMeans(FittedCentroids):
         self.inertia_ = float(best.inertia)
         self.n_iter_ = int(best.n_iter)
         self.converged_ = bool(best.converged)
-        self.engine_ = engine_name(samples.xp)
+        self.engine_ = source.engine
         self.history_ = list(best.history)
         self.withinss_ = from_numpy(best.withinss, samples.array)
         self.totss_ = float(stats.totss)

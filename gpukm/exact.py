@@ -174,17 +174,25 @@ def limb_bits(n_samples: int) -> int:
 class Sums:
     """Exact sums on a grid: what `accumulate` fills and `quotient` rounds.
 
-    `limbs` holds int64 arrays (k, columns), most significant first, as many as were needed so far.
+    Attributes
+    ----------
+    store : (MAX_LIMBS, k, columns) int64, most significant limb first; the system gives memory when it is written to
+    used : how many of these limbs are in use
     """
 
     grid: Grid
-    limbs: list[NDArray[np.int64]]
+    store: NDArray[np.int64]
+    used: int = 1
+
+    @property
+    def limbs(self) -> NDArray[np.int64]:
+        """(used, k, columns): the limbs in use."""
+        return self.store[: self.used]
 
     def limb(self, index: int) -> NDArray[np.int64]:
-        """The array of limb `index`, made when first asked for."""
-        while len(self.limbs) <= index:
-            self.limbs.append(np.zeros_like(self.limbs[0]))
-        return self.limbs[index]
+        """(k, columns): one limb, in use from now on."""
+        self.used = max(self.used, index + 1)
+        return self.store[index]
 
     def add(self, other: "Sums", sign: int = 1) -> None:
         """Add (or subtract) sums on the same grid."""
@@ -193,12 +201,21 @@ class Sums:
 
     def copy(self) -> "Sums":
         """Sums that may be changed without changing these."""
-        return Sums(self.grid, [limb.copy() for limb in self.limbs])
+        copy = sums_like(self.grid, self.store.shape[1])
+        copy.add(self)
+        return copy
+
+    def whole(self) -> "Sums":
+        """The sum over all clusters, as one cluster."""
+        one = sums_like(self.grid, 1)
+        for index, limb in enumerate(self.limbs):
+            one.limb(index)[...] = limb.sum(axis=0)
+        return one
 
     @property
     def empty(self) -> NDArray[np.bool_]:
         """(k,) which clusters have no weight (the last column)."""
-        return ~np.any([limb[:, -1] != 0 for limb in self.limbs], axis=0)
+        return np.logical_not(np.any(self.limbs[:, :, -1], axis=0))
 
     def means(self) -> NDArray[np.float64]:
         """(k, columns - 1) float64: each sum divided by the last column's, rounded once; 0 where that is 0."""
@@ -215,16 +232,14 @@ class Sums:
 
 def sums_like(grid: Grid, n_clusters: int) -> Sums:
     """Zero sums for `n_clusters` clusters."""
-    return Sums(grid, [np.zeros((n_clusters, len(grid.exponents)), np.int64)])
+    return Sums(grid, np.zeros((MAX_LIMBS, n_clusters, len(grid.exponents)), np.int64))
 
 
 def _double_double(sums: Sums, columns: slice) -> tuple[NDArray, NDArray]:
     """(hi, lo), each (k, columns): the sums to a relative 2^-98, hi + lo unevaluated."""
     bits = sums.grid.bits
     limbs = [limb[:, columns].copy() for limb in sums.limbs]
-    for upper, lower in zip(
-        limbs[-2::-1], limbs[:0:-1], strict=True
-    ):  # carries: each limb but the first within half a unit
+    for upper, lower in zip(limbs[-2::-1], limbs[:0:-1], strict=True):  # carry: all but the first within half a unit
         carry = (lower + (1 << (bits - 1))) >> bits
         lower -= carry << bits
         upper += carry
@@ -257,8 +272,7 @@ def quotient(sums: Sums, columns: slice, divisor: slice | None) -> NDArray[np.fl
     delta = (((hi - p) - e) + lo - q * w_lo) / w_hi
     mean = q + delta
     rest = np.abs((q - mean) + delta)
-    # `rest` is how far the quotient lies from `mean`, known to 2^-48 of an ulp: too close to a rounding boundary is
-    # settled.
+    # `rest` is how far the quotient lies from `mean`, known to 2^-48 of an ulp; too near a boundary is settled.
     ulp = np.spacing(np.abs(mean))
     boundary = np.where(np.abs(np.frexp(mean)[0]) == 0.5, ulp / 4, ulp / 2)
     close = (np.abs(rest - ulp / 2) <= ulp * 2.0**-40) | (np.abs(rest - boundary) <= ulp * 2.0**-40)

@@ -10,7 +10,7 @@ import numpy as np
 import gpukm
 from gpukm import _threads
 from gpukm._extras import EXTRAS, installed
-from gpukm.kernels import engine_name
+from gpukm.kernels import FEW, engine_name
 
 _LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
 
@@ -64,8 +64,10 @@ def report() -> str:
 
 
 def _engines(threads: int, extras: dict[str, dict[str, str | None]]) -> dict[str, str]:
-    """What would run, by kind of array. The CUDA and Numba engines of the design are not in this version."""
-    runs = {"NumPy": f"engine {engine_name(np)!r} on {threads} thread{'s' if threads > 1 else ''}"}
+    """What would run, by kind of array. The CUDA engine of the design is not in this version."""
+    engine = engine_name(np)
+    few = f"; 'numpy' for fewer than {FEW:,} values" if engine_name(np, 1) != engine else ""
+    runs = {"NumPy": f"engine {engine!r} on {threads} thread{'s' if threads > 1 else ''}{few}"}
     cupy = next((version for name in ("cuda12", "cuda13") for version in extras[name].values() if version), None)
     for name, version in (("CuPy", cupy), ("torch", installed("torch"))):
         if version:
@@ -76,8 +78,8 @@ def _engines(threads: int, extras: dict[str, dict[str, str | None]]) -> dict[str
 
 def _advice(extras: dict[str, dict[str, str | None]], gpus: list[dict[str, Any]], cuda: str | None) -> list[str]:
     advice = []
-    if not extras["cpu"]["threadpoolctl"]:
-        advice.append("pip install 'gpukm[cpu]': with threadpoolctl NumPy arrays run on all threads, to the same bits")
+    if not all(extras["cpu"].values()):
+        advice.append("pip install 'gpukm[cpu]': compiled code on all threads for NumPy arrays, to the same bits")
     if gpus and cuda and not any(version for name in ("cuda12", "cuda13") for version in extras[name].values()):
         extra = "cuda13" if int(cuda.split(".")[0]) >= 13 else "cuda12"
         advice.append(

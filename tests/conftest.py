@@ -7,7 +7,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "gpukm", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "gpukm",
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("gpukm")
 
@@ -40,3 +44,12 @@ def backend(request):
         if name == "cupy" and not module.cuda.is_available():
             pytest.skip("no CUDA device")
     return Backend(name)
+
+
+@pytest.fixture(params=["numpy", "numba"])
+def engine(request, monkeypatch):
+    """Run on each engine for NumPy arrays, however few they are."""
+    if request.param == "numba":
+        pytest.importorskip("numba")
+    monkeypatch.setenv("GPUKM_ENGINE", request.param)
+    return request.param

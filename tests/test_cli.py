@@ -240,7 +240,11 @@ def test_info_says_what_is_here_and_what_would_run(capsys):
     """Versions, engines, extras and advice, as text and as JSON."""
     assert main(["info"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith(f"gpukm {gpukm.__version__}, ") and "NumPy: engine 'numpy' on " in text
+    assert (
+        text.startswith(f"gpukm {gpukm.__version__}, ")
+        and "NumPy: engine 'numba' on " in text
+        and "'numpy' for fewer than 16,384 values" in text
+    )
     assert main(["info", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["version"] == gpukm.__version__ and facts["numpy"] == np.__version__ and facts["threads"] >= 1

@@ -9,7 +9,13 @@ from hypothesis.extra import numpy as hnp
 
 from gpukm import kernels
 from gpukm.array_source import ArraySource
+from gpukm.exact import Grid, sums_like
 from gpukm.seeding import seed
+
+pytestmark = pytest.mark.usefixtures("engine")
+
+
+WIDE = st.floats(-1e30, 1e30).filter(lambda v: v == 0 or abs(v) > 1e-30)
 
 
 def assigned(X, C, **options):
@@ -147,6 +153,43 @@ def test_moved_rows_leave_the_sums_of_a_fresh_start():
     assert np.array_equal(moved.totals(), fresh.totals())
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(data=st.data())
+def test_sums_are_exact(engine, dtype, data):
+    """Sums of w x and of w D, moved about, over 60 decades and with any weights: the exact sums, rounded once."""
+    X = data.draw(hnp.arrays(np.float64, (9, 2), elements=WIDE)).astype(dtype)
+    weights = data.draw(
+        st.none() | hnp.arrays(np.float64, 9, elements=st.sampled_from([0.0, 1e-12, 0.1, 1.0, 3.0, 1e12]))
+    )
+    old, new = (data.draw(hnp.arrays(np.int32, 9, elements=st.integers(0, 2))) for _ in range(2))
+    w = np.ones(9) if weights is None else weights
+    bounds = np.append(np.abs(X.astype(np.float64)).max(axis=0), 1.0) * max(w.max(), 1e-12)
+    sums = sums_like(Grid.of(bounds, 9), 3)
+    kernels.accumulate(X, np, old, sums, weights=weights, engine=engine)
+    kernels.accumulate(X, np, new, sums, old_labels=old, weights=weights, engine=engine)
+    inertia = sums_like(Grid.of([1e61 * max(w.max(), 1e-12)], 9), 3)
+    centroids = X[:3]
+    kernels.add_inertia(X, centroids, new, weights, inertia, {}, engine)
+    D = [oracle.distance(x, c) for x, c in zip(X, centroids[new], strict=True)]
+    for k in range(3):
+        own = np.flatnonzero(new == k)
+        assert sums.weights()[k] == float(oracle.exact_sum(w[own]))
+        for j in range(2):
+            assert sums.totals()[k, j] == float(oracle.exact_sum(X[own, j], w[own]))
+        assert inertia.totals()[k, 0] == float(oracle.exact_sum([D[i] for i in own], w[own]))
+
+
+@pytest.mark.parametrize("d", [1, 3, 4, 5, 16, 47])
+@pytest.mark.parametrize("m", [1, 2, 47, 48, 49, 96, 97, 150])
+def test_blocks_around_the_tile(d, m):
+    """Any number of rows and features around the sizes of vectors and tiles; nothing beside the rows is read."""
+    X = np.random.default_rng(m * d).standard_normal((m, d)).astype(np.float32)
+    C = X[: min(m, 5)] + np.float32(0.25)
+    guarded = np.full(m * d + 64, np.nan, np.float32)
+    guarded[: m * d] = X.ravel()
+    assert np.array_equal(assigned(guarded[: m * d].reshape(m, d), C)[0], oracle.labels(X, C))
+
+
 def test_more_than_2_to_the_31_scores():
     """n k beyond 2^31: no index wraps around."""
     n, k = (1 << 16) + 1, (1 << 15) + 1
@@ -169,7 +212,7 @@ def test_more_than_2_to_the_31_elements():
     assert X.size > 2**31
     assert last[0, -1] == (n - 1) % 256
     frame = kernels.Frame(np.zeros(d, np.float32), 1.0)
-    scorer = kernels.Scorer.of(frame, C)
+    scorer = kernels.Scorer.of(frame, C, source.engine)
     labels = np.empty(100, np.int32)
     kernels.assign(source.block(n - 100, n), np, scorer, None, labels, {})
     assert np.array_equal(labels, (X[n - 100 :, 0] > 105).astype(np.int32))

@@ -12,6 +12,8 @@ from gpukm.array_source import ArraySource
 from gpukm.lloyd import lloyd
 from gpukm.seeding import seed
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 def blobs(n=500, d=3, k=6, seed=0, dtype=np.float32):
     rng = np.random.default_rng(seed)

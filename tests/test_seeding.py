@@ -14,6 +14,8 @@ from gpukm.array_source import ArraySource
 from gpukm.lloyd import lloyd
 from gpukm.seeding import INITS, seed
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 def data(n=300, d=3, dtype=np.float32, duplicates=True):
     rng = np.random.default_rng(n + d)

@@ -2,21 +2,25 @@
 
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
-from gpukm.kernels.engine import engine_name
+from gpukm.kernels.engine import FEW, engine_name
+from gpukm.kernels.inertia import add_inertia, own_distances
 from gpukm.kernels.lloyd_step import lloyd_step
 from gpukm.kernels.potential import Potential, hash_rows, mix
 
 __all__ = [
+    "FEW",
     "Frame",
     "Potential",
     "Scorer",
     "accumulate",
     "accumulate_scalars",
+    "add_inertia",
     "assign",
     "block_rows",
     "engine_name",
     "hash_rows",
     "lloyd_step",
     "mix",
+    "own_distances",
     "scores",
 ]

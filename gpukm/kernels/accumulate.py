@@ -35,6 +35,7 @@ def accumulate(
     old_labels: NDArray[np.int32] | None = None,
     weights: NDArray[np.float64] | None = None,
     scratch: dict | None = None,
+    engine: str = "numpy",
 ) -> None:
     """Add the rows of a block to `sums` under `labels`, and subtract them under `old_labels`.
 
@@ -54,13 +55,19 @@ def accumulate(
     if not is_numpy(xp):
         _accumulate_array_api(X, xp, labels, sums, old_labels, weights)
         return
+    if engine == "numba":
+        from gpukm.kernels import accumulate_numba
+
+        old = np.full(m, -1, np.int32) if old_labels is None else old_labels
+        accumulate_numba.accumulate(X, labels, old, weights, sums)
+        return
     # Columns first: narrow rows are transposed, so that loops run along m; wide ones are viewed, and loops run along d.
     T = buffer(scratch, "terms", (d, m), np.float64) if d < NARROW else buffer(scratch, "terms", (m, d), np.float64).T
     scale = 1 / sums.grid.unit(0)
     if weights is None:
         for own, sign in ((labels, 1), (old_labels, -1)):
             if own is not None:
-                sums.limb(0)[:, d] += sign * int(scale[d]) * np.bincount(own, minlength=len(sums.limbs[0]))
+                sums.limb(0)[:, d] += sign * int(scale[d]) * np.bincount(own, minlength=sums.store.shape[1])
         np.multiply(X.T, scale[:d, None], out=T, dtype=np.float64)
         if sums.grid.whole:
             _add(T, sums.limb(0)[:, :d], labels, old_labels, scratch)
@@ -187,7 +194,7 @@ def _accumulate_array_api(
     X: Array, xp: Any, labels: NDArray, sums: Sums, old: NDArray | None, weights: NDArray | None
 ) -> None:
     """The same limbs in array-API terms, added by a float64 product with a one-hot matrix: exact in any order."""
-    k = len(sums.limbs[0])
+    k = sums.store.shape[1]
     T = xp.astype(X, xp.float64)
     T = xp.concat([T, xp.ones_like(T[:, :1])], axis=1)
     terms = [T]

@@ -10,7 +10,7 @@ whose score is within the certified margin of it. Rows with one such centroid ar
 a block: 2 m k d FLOP, about 3 passes over the m k scores.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,8 +67,12 @@ class Frame:
         out = buffer({} if scratch is None else scratch, "framed", X.shape, np.float32)
         return np.subtract(X, self.shift, out=out, casting="same_kind")
 
-    def slack(self, X: NDArray) -> NDArray[np.float32]:
+    def slack(self, X: NDArray, engine: str = "numpy") -> NDArray[np.float32]:
         """(m,) float32: kappa |x'|^2, rounded up, from which the margin is made; see `gpukm.exact`, point 2."""
+        if engine == "numba":
+            from gpukm.kernels.assign_numba import slack
+
+            return slack(X, self)
         T = self.apply(X)
         kappa = margin(X.shape[1], U32)
         squares = np.einsum("ij,ij->i", T, T)
@@ -88,6 +92,7 @@ class Scorer:
     squares : (k,) float64 |c'|^2
     kappa20, most : 20 kappa' and 2 kappa' max |c'|^2, for how much the best centroid itself may err
     hopeless : whether float32 scores can prove nothing: too many features, or centroids too far from all rows
+    packed : the same for the Numba engine; None for others, and where hopeless
     """
 
     frame: Frame
@@ -97,9 +102,10 @@ class Scorer:
     kappa20: np.float32
     most: np.float32
     hopeless: bool
+    packed: Any = None
 
     @classmethod
-    def of(cls, frame: Frame, centroids: NDArray) -> "Scorer":
+    def of(cls, frame: Frame, centroids: NDArray, engine: str = "numpy") -> "Scorer":
         """Frame the centroids; `centroids` (k, d) in the compute dtype."""
         kappa = margin(centroids.shape[1], U32)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -112,7 +118,12 @@ class Scorer:
         with np.errstate(over="ignore"):
             most = np.float32(2 * wider * squares.max() * (1 + 1e-6))
         operand = np.concatenate([-C, lower[:, None]], axis=1)
-        return cls(frame, centroids, operand, squares, np.float32(20 * wider), most, hopeless)
+        scorer = cls(frame, centroids, operand, squares, np.float32(20 * wider), most, hopeless)
+        if engine != "numba" or hopeless:
+            return scorer
+        from gpukm.kernels.assign_numba import Packed
+
+        return replace(scorer, packed=Packed.of(scorer))
 
 
 def assign(
@@ -143,6 +154,10 @@ def assign(
         return int(X.shape[0])
     if not is_numpy(xp):
         return _block_array_api(X, xp, scorer, labels)
+    if scorer.packed is not None:
+        from gpukm.kernels import assign_numba as fast
+
+        return fast.assign(X, scorer.packed, fast.slack(X, scorer.frame) if slack is None else slack, labels)
     return _block_numpy(X, scorer, scorer.frame.slack(X) if slack is None else slack, labels, scratch)
 
 

@@ -1,10 +1,54 @@
-"""Which engine serves an array namespace."""
+"""Which engine serves an array."""
 
+import os
+import warnings
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from gpukm._arrays import is_numpy, namespace_name
+from gpukm._extras import missing_extra
+
+FEW = 1 << 14  # values below which the reference is quicker than loading compiled code
 
 
-def engine_name(xp: Any) -> str:
-    """ "numpy", or "array-api:<namespace>" for arrays that are not NumPy's."""
-    return "numpy" if is_numpy(xp) else f"array-api:{namespace_name(xp)}"
+def engine_name(xp: Any, n_values: int | None = None) -> str:
+    """The engine for an array: "numba", "numpy", or "array-api:<namespace>" for arrays that are not NumPy's.
+
+    Parameters
+    ----------
+    xp : its namespace
+    n_values : how many values it holds; None for many. The environment variable GPUKM_ENGINE, "numpy" or "numba",
+        decides for NumPy arrays of any size.
+
+    Raises
+    ------
+    ValueError, ImportError
+        GPUKM_ENGINE names an engine that does not exist, or is not installed.
+    """
+    if not is_numpy(xp):
+        return f"array-api:{namespace_name(xp)}"
+    wanted = os.environ.get("GPUKM_ENGINE", "")
+    if wanted not in ("", "numpy", "numba"):
+        raise ValueError(f"GPUKM_ENGINE is {wanted!r}; it may be 'numpy' or 'numba', or unset to choose by itself")
+    if wanted == "numba" and not numba_works():
+        raise missing_extra("Numba", "cpu", "GPUKM_ENGINE=numba")
+    if wanted:
+        return wanted
+    return "numba" if (n_values is None or n_values >= FEW) and numba_works() else "numpy"
+
+
+@cache
+def numba_works() -> bool:
+    """Whether Numba is installed and can be imported; if it fails to (with too new a NumPy, say), a warning says so."""
+    try:
+        if find_spec("numba") is None:
+            return False
+        import_module("numba")
+    except ModuleNotFoundError:
+        return False
+    except ImportError as error:
+        warnings.warn(f"Numba is installed but fails to import ({error}); the slower NumPy engine runs", stacklevel=2)
+        return False
+    return True

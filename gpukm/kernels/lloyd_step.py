@@ -17,7 +17,7 @@ from gpukm.kernels.accumulate import accumulate
 from gpukm.kernels.assign import Scorer, assign
 
 Array = Any
-VALUES = 1 << 19  # float64 values that `accumulate` takes at once, so that they stay in the cache
+VALUES = 1 << 18  # float64 values that `accumulate` takes at once, so that they stay in the cache
 
 
 def lloyd_step(
@@ -48,6 +48,10 @@ def lloyd_step(
     -------
     changed, undecided : int
     """
+    if scorer.packed is not None and slack is not None:
+        from gpukm.kernels.lloyd_step_numba import lloyd_step as fused
+
+        return fused(X, scorer.packed, labels, new_labels, sums, weights, slack)
     m, d = X.shape
     undecided = 0
     for start in range(0, m, rows):

@@ -1,0 +1,92 @@
+"""inertia, Numba engine: D and its limbs, CHUNK rows at a time."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukm.exact import Sums
+from gpukm.kernels.accumulate_numba import product, spill
+from gpukm.kernels.jit_numba import jit
+
+CHUNK = 256
+DEEP = 3  # limbs that hold almost every D
+
+
+@jit()
+def own_distances(X, centroids, labels, out):
+    """D of each row of X (m, d) to the centroid of its label; four at a time, whose sums do not wait for each other."""
+    m, d = X.shape
+    four = m - m % 4
+    for i in range(0, four, 4):
+        a, b, c, e = labels[i], labels[i + 1], labels[i + 2], labels[i + 3]
+        s0 = s1 = s2 = s3 = 0.0
+        for f in range(d):
+            t0, t1 = np.float64(X[i, f]) - centroids[a, f], np.float64(X[i + 1, f]) - centroids[b, f]
+            t2, t3 = np.float64(X[i + 2, f]) - centroids[c, f], np.float64(X[i + 3, f]) - centroids[e, f]
+            s0 += t0 * t0
+            s1 += t1 * t1
+            s2 += t2 * t2
+            s3 += t3 * t3
+        out[i], out[i + 1], out[i + 2], out[i + 3] = s0, s1, s2, s3
+    for i in range(four, m):
+        total = 0.0
+        for f in range(d):
+            t = np.float64(X[i, f]) - centroids[labels[i], f]
+            total += t * t
+        out[i] = total
+
+
+@jit()
+def _add_chunk(terms, labels, bits, store, q):
+    """Add terms in units of limb 0 to column 0 of `store` (limbs, k, 1); `q` (DEEP, CHUNK) int64 is scratch."""
+    m = len(terms)
+    for i in range(m):
+        rest = terms[i]
+        for limb in range(DEEP):
+            whole = np.rint(rest)
+            q[limb, i] = np.int64(whole)
+            rest = (rest - whole) * bits
+        terms[i] = rest
+    left = 0
+    for i in range(m):
+        for limb in range(DEEP):
+            store[limb, labels[i], 0] += q[limb, i]
+        left += terms[i] != 0.0
+    used = DEEP
+    if left:
+        for i in range(m):
+            if terms[i] != 0.0:
+                used = max(used, spill(terms[i], DEEP, bits, store, labels[i], -1, 0))
+    return used
+
+
+@jit()
+def _add_inertia(X, centroids, labels, weights, scale, bits, store):
+    """Add w D of each row to the cluster of its label; `weights` (m,), or (0,) for ones. Returns the limbs in use."""
+    used = 1
+    D, error, q = np.empty(CHUNK), np.empty(CHUNK), np.empty((DEEP, CHUNK), np.int64)
+    for start in range(0, len(X), CHUNK):
+        stop = min(start + CHUNK, len(X))
+        own, terms = labels[start:stop], D[: stop - start]
+        own_distances(X[start:stop], centroids, own, terms)
+        if len(weights):
+            for i in range(stop - start):
+                p, e = product(terms[i], weights[start + i])
+                terms[i], error[i] = p * scale, e * scale
+            used = max(used, _add_chunk(error[: stop - start], own, bits, store, q))
+        else:
+            for i in range(stop - start):
+                terms[i] *= scale
+        used = max(used, _add_chunk(terms, own, bits, store, q))
+    return used
+
+
+NONE = np.empty(0)
+
+
+def add_inertia(
+    X: NDArray, centroids: NDArray, labels: NDArray[np.int32], weights: NDArray[np.float64] | None, sums: Sums
+) -> None:
+    """Add w D of each row of X to the cluster of its label; see `gpukm.kernels.inertia`."""
+    grid, w = sums.grid, NONE if weights is None else weights
+    used = _add_inertia(X, centroids, labels, w, 1 / float(grid.unit(0)[0]), 2.0**grid.bits, sums.store)
+    sums.used = max(sums.used, used)

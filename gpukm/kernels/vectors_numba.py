@@ -1,0 +1,204 @@
+"""Vectors of rows: Numba intrinsics, the only LLVM in the project, and how wide vectors are on this machine.
+
+`transpose` turns LANES rows of 4 features around in registers. `score_tile` scores PANELS x LANES rows against
+GROUP centroids and keeps, for each row, the least score, its centroid and the second least, so that no score is stored:
+
+                    GROUP centroids                        operand  depth x GROUP, one load and splat each
+    depth    +---------------------------+                 rows     depth x ROWS, PANELS vectors
+    features | PANELS x GROUP registers  |  += row * operand        2 PANELS GROUP LANES FLOP a feature
+             +---------------------------+
+
+Sizes fill the register file: 32 registers of 16 floats (AVX-512), 16 of 8 (AVX2), 32 of 4 (NEON), 16 of 4 (SSE).
+"""
+
+from typing import Any
+
+from llvmlite import binding, ir
+from numba.core import config, types
+from numba.extending import intrinsic
+
+
+def _features() -> dict[str, bool]:
+    """CPU features that Numba compiles for: those of this machine, or what NUMBA_CPU_FEATURES says."""
+    if config.CPU_FEATURES is not None:
+        return {name[1:]: name[0] == "+" for name in config.CPU_FEATURES.split(",") if name}
+    return dict(binding.get_host_cpu_features())
+
+
+def _shape() -> tuple[int, int, int]:
+    features = _features()
+    if features.get("avx512f"):
+        return 16, 3, 8
+    if features.get("avx2") and features.get("fma"):
+        return 8, 3, 4
+    return (4, 3, 8) if features.get("neon") or features.get("fp-armv8") else (4, 3, 4)
+
+
+LANES, PANELS, GROUP = _shape()
+ROWS = LANES * PANELS
+QUAD = 4  # features that `transpose` takes at once
+
+_F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
+_FLOATS, _INTS = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
+
+
+def _address(builder: Any, base: Any, offset: int, kind: Any) -> Any:
+    return builder.inttoptr(builder.add(base, ir.Constant(_I64, offset)), ir.PointerType(kind))
+
+
+def _load(builder: Any, base: Any, offset: int, kind: Any) -> Any:
+    value = builder.load(_address(builder, base, offset, kind))
+    value.align = 4
+    return value
+
+
+def _store(builder: Any, value: Any, base: Any, offset: int) -> None:
+    builder.store(value, _address(builder, base, offset, value.type)).align = 4
+
+
+def _splat(builder: Any, scalar: Any, kind: Any) -> Any:
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES))
+
+
+def _fma(builder: Any, kind: Any) -> Any:
+    name = f"llvm.fmuladd.v{LANES}f32"
+    known = builder.module.globals
+    return known[name] if name in known else ir.Function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
+
+
+def _joined(builder: Any, vectors: list[Any]) -> Any:
+    """Vectors of 4 floats as one."""
+    while len(vectors) > 1:
+        width = 2 * vectors[0].type.count
+        order = ir.Constant(ir.VectorType(_I32, width), list(range(width)))
+        vectors = [builder.shuffle_vector(a, b, order) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+    return vectors[0]
+
+
+@intrinsic
+def transpose(typing: Any, rows: Any, shift: Any, out: Any, pitch: Any) -> Any:
+    """Write QUAD features of LANES rows, less `shift`, as QUAD vectors of rows.
+
+    `rows` is the address of the first row's first feature, `pitch` the bytes from row to row, `shift` the address of
+    QUAD floats; vector f goes to `out` + 4 ROWS f.
+    """
+    signature = types.void(types.int64, types.int64, types.int64, types.int64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, shift, out, pitch = arguments
+        quad = ir.VectorType(_F32, QUAD)
+        loaded = []
+        for _ in range(LANES):
+            loaded.append(_load(builder, rows, 0, quad))
+            rows = builder.add(rows, pitch)
+        centre = _joined(builder, [_load(builder, shift, 0, quad)] * (LANES // QUAD))
+        # Vector j holds rows j, j + 4, j + 8, ...; a 4 x 4 transpose within each quarter puts the rows in order.
+        a, b, c, e = (builder.fsub(_joined(builder, loaded[j::QUAD]), centre) for j in range(QUAD))
+
+        def mixed(x: Any, y: Any, picks: tuple[int, ...]) -> Any:
+            order = [p % QUAD + q + LANES * (p // QUAD) for q in range(0, LANES, QUAD) for p in picks]
+            return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_I32, LANES), order))
+
+        low, high, left, right = (0, 4, 1, 5), (2, 6, 3, 7), (0, 1, 4, 5), (2, 3, 6, 7)
+        ab, ce = (mixed(a, b, low), mixed(a, b, high)), (mixed(c, e, low), mixed(c, e, high))
+        for f in range(QUAD):
+            _store(builder, mixed(ab[f // 2], ce[f // 2], right if f % 2 else left), out, 4 * ROWS * f)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def prefetch(typing: Any, address: Any) -> Any:
+    """Ask for the cache line at `address`, in the second-level cache; an address outside the data does no harm."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        name = "llvm.prefetch.p0"
+        known = builder.module.globals
+        kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+        function = known[name] if name in known else ir.Function(builder.module, kind, name)
+        flags = [ir.Constant(_I32, value) for value in (0, 2, 1)]  # read, second level, data
+        builder.call(function, [builder.inttoptr(arguments[0], byte), *flags])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), emit
+
+
+def _products(builder: Any, rows: Any, operand: Any, base: Any, depth: Any) -> list[list[Any]]:
+    """Emit the loop over features: scores [GROUP][PANELS], vectors of rows."""
+    multiply_add = _fma(builder, _FLOATS)
+    bases = [_splat(builder, _load(builder, base, 4 * u, _F32), _FLOATS) for u in range(GROUP)]
+    entry = builder.block
+    loop = builder.append_basic_block("features")
+    done = builder.append_basic_block("scores")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    f, x, c = builder.phi(_I64), builder.phi(_I64), builder.phi(_I64)
+    scores = [[builder.phi(_FLOATS) for _ in range(PANELS)] for _ in range(GROUP)]
+    vectors = [_load(builder, x, 4 * LANES * p, _FLOATS) for p in range(PANELS)]
+    sums = []
+    for u in range(GROUP):
+        factor = _splat(builder, _load(builder, c, 4 * u, _F32), _FLOATS)
+        sums.append([builder.call(multiply_add, [vectors[p], factor, scores[u][p]]) for p in range(PANELS)])
+    steps = ((f, 1), (x, 4 * ROWS), (c, 4 * GROUP))
+    following = [builder.add(value, ir.Constant(_I64, step)) for value, step in steps]
+    for phi, start, after in zip((f, x, c), (ir.Constant(_I64, 0), rows, operand), following, strict=True):
+        phi.add_incoming(start, entry)
+        phi.add_incoming(after, loop)
+    for u in range(GROUP):
+        for p in range(PANELS):
+            scores[u][p].add_incoming(bases[u], entry)
+            scores[u][p].add_incoming(sums[u][p], loop)
+    builder.cbranch(builder.icmp_signed("<", following[0], depth), loop, done)
+    builder.position_at_end(done)
+    return sums
+
+
+@intrinsic
+def score_tile(
+    typing: Any, rows: Any, operand: Any, base: Any, best: Any, second: Any, label: Any, first: Any, depth: Any
+) -> Any:
+    """Score ROWS rows against GROUP centroids, numbers `first` and on, and update their best, second and label.
+
+    Addresses of float32: `rows` (depth, ROWS), `operand` (depth, GROUP), `base` (GROUP,), to which the products of rows
+    and operand are added, `best` and `second` (ROWS,); of int32: `label` (ROWS,). `depth` >= 1.
+    """
+    signature = types.void(*[types.int64] * 6, types.int32, types.int64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, operand, base, best, second, label, first, depth = arguments
+        sums = _products(builder, rows, operand, base, depth)
+        for p in range(PANELS):
+            at = 4 * LANES * p
+            least, runner_up = _load(builder, best, at, _FLOATS), _load(builder, second, at, _FLOATS)
+            winner = _load(builder, label, at, _INTS)
+            for u in range(GROUP):
+                score = sums[u][p]
+                nearer = builder.fcmp_ordered("<", score, least)
+                loser = builder.select(nearer, least, score)
+                runner_up = builder.select(builder.fcmp_ordered("<", loser, runner_up), loser, runner_up)
+                least = builder.select(nearer, score, least)
+                number = _splat(builder, builder.add(first, ir.Constant(_I32, u)), _INTS)
+                winner = builder.select(nearer, number, winner)
+            for value, address in ((least, best), (runner_up, second), (winner, label)):
+                _store(builder, value, address, at)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def store_tile(typing: Any, rows: Any, operand: Any, base: Any, scores: Any, depth: Any) -> Any:
+    """The scores themselves, to `scores` (GROUP, ROWS) float32; the rest as in `score_tile`."""
+    signature = types.void(*[types.int64] * 5)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, operand, base, scores, depth = arguments
+        for u, vectors in enumerate(_products(builder, rows, operand, base, depth)):
+            for p, vector in enumerate(vectors):
+                _store(builder, vector, scores, 4 * (ROWS * u + LANES * p))
+        return context.get_dummy_value()
+
+    return signature, emit

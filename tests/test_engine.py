@@ -1,0 +1,103 @@
+"""Which engine runs, and that a user who never asked for one is told when it is not the fast one."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpukm import KMeans, kernels
+from gpukm.kernels import engine, jit_numba
+
+ROOT = Path(__file__).parents[1]
+X = np.random.default_rng(0).standard_normal((6000, 3)).astype(np.float32)
+FIT = """
+import numpy as np, gpukm
+X = np.random.default_rng(0).standard_normal((6000, 3)).astype(np.float32)
+model = gpukm.KMeans(5, random_state=0).fit(X)
+print(model.engine_, model.inertia_.hex(), model.labels_.sum())
+"""
+
+
+def run(code: str, **environment: str) -> str:
+    """What Python prints."""
+    everything = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    done = subprocess.run([sys.executable, "-c", code], env=everything, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_size_decides():
+    """Few values do not load compiled code, many do; both give the same bits."""
+    assert KMeans(5, random_state=0).fit(X[:5000]).engine_ == "numpy"
+    assert KMeans(5, random_state=0).fit(X).engine_ == "numba"
+    assert kernels.engine_name(np) == "numba"
+
+
+def test_the_environment_decides(monkeypatch):
+    """GPUKM_ENGINE overrides the size; what it may not be is said."""
+    monkeypatch.setenv("GPUKM_ENGINE", "numpy")
+    reference = KMeans(5, random_state=0).fit(X)
+    monkeypatch.setenv("GPUKM_ENGINE", "numba")
+    fast = KMeans(5, random_state=0).fit(X)
+    assert (reference.engine_, fast.engine_) == ("numpy", "numba")
+    assert np.array_equal(reference.cluster_centers_, fast.cluster_centers_)
+    assert np.array_equal(reference.labels_, fast.labels_)
+    assert (reference.inertia_, reference.n_iter_) == (fast.inertia_, fast.n_iter_)
+    assert np.array_equal(reference.withinss_, fast.withinss_)
+    assert [h.inertia for h in reference.history_] == [h.inertia for h in fast.history_]
+    monkeypatch.setenv("GPUKM_ENGINE", "fortran")
+    with pytest.raises(ValueError, match="'fortran'; it may be 'numpy' or 'numba'"):
+        KMeans(5).fit(X)
+
+
+def test_numba_that_is_missing_or_broken(monkeypatch):
+    """Missing: the reference runs. Broken: it runs, and a warning names the reason. Asked for by name: an error."""
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    engine.numba_works.cache_clear()
+    try:
+        assert kernels.engine_name(np) == "numpy"
+        monkeypatch.setenv("GPUKM_ENGINE", "numba")
+        with pytest.raises(ImportError, match="pip install 'gpukm\\[cpu\\]'"):
+            kernels.engine_name(np)
+        monkeypatch.delenv("GPUKM_ENGINE")
+        engine.numba_works.cache_clear()
+
+        def broken(name):
+            raise ImportError("Numba needs NumPy 1.0")
+
+        monkeypatch.setattr(engine, "find_spec", lambda name: object())
+        monkeypatch.setattr(engine, "import_module", broken)
+        with pytest.warns(UserWarning, match="needs NumPy 1.0.*slower NumPy engine"):
+            assert kernels.engine_name(np) == "numpy"
+    finally:
+        engine.numba_works.cache_clear()
+
+
+def test_nowhere_to_keep_compiled_code(monkeypatch, caplog):
+    """Without a folder for the cache functions compile all the same; that is said once, for those who debug."""
+    monkeypatch.setattr(jit_numba, "_uncached", [])
+
+    def njit(function=None, **options):
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(jit_numba, "njit", lambda **options: lambda function: njit(function, **options)(function))
+    with caplog.at_level(logging.DEBUG, "gpukm"):
+        assert jit_numba.jit()(abs)(-1) == 1
+        assert jit_numba.jit()(abs)(-2) == 2
+    assert [record.message.split(":")[0] for record in caplog.records] == ["compiled code is not kept"]
+
+
+@pytest.mark.parametrize("features", ["+avx2,+fma", "+sse4.2"], ids=["AVX2", "SSE"])
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="names x86 instructions")
+def test_narrow_vectors_give_the_same_bits(features, tmp_path):
+    """Processors without AVX-512, or without AVX, run other tiles to the same result."""
+    narrow = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
+    assert run(FIT, **narrow) == run(FIT)
+    shape = "from gpukm.kernels import vectors_numba as v; print(v.LANES, v.GROUP)"
+    assert run(shape, **narrow) == {"+avx2,+fma": "8 4", "+sse4.2": "4 4"}[features]
