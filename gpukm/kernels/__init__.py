@@ -3,9 +3,10 @@
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
 from gpukm.kernels.engine import FEW, engine_name
+from gpukm.kernels.hashing import hash_rows, mix
 from gpukm.kernels.inertia import add_inertia, own_distances
 from gpukm.kernels.lloyd_step import lloyd_step
-from gpukm.kernels.potential import Potential, hash_rows, mix
+from gpukm.kernels.potential import Potential
 
 __all__ = [
     "FEW",

@@ -41,6 +41,12 @@ class Packed:
     scale: float
     limits: tuple[np.float32, np.float32, float]
 
+    @property
+    def arguments(self) -> tuple:
+        """What the compiled functions take."""
+        plain = self.shift.dtype == np.float32 and self.scale == 1.0  # rows are float32 and need no scale
+        return self.shift, self.scale, plain, self.tiles, self.base, self.centroids, self.limits
+
     @classmethod
     def of(cls, scorer: Any) -> "Packed":
         """Pack the centroids of a `Scorer`."""
@@ -89,6 +95,22 @@ def pack_strip_float32(X, shift, start, strip):
             transpose(source + i * pitch + 4 * f, centre + 4 * f, out + 4 * (f * ROWS + i), pitch)
 
 
+@jit()
+def strip_for(d):
+    """An empty strip for rows of d features."""
+    return np.zeros((-(-d // QUAD) * QUAD, ROWS), np.float32)
+
+
+@jit()
+def fill_strip(X, packed, start, strip):
+    """Bring up to ROWS rows of X from `start` on into `strip`; `packed` is `Packed.arguments`."""
+    shift, scale, plain = packed[:3]
+    if plain and start + ROWS < len(X):
+        pack_strip_float32(X, shift, start, strip)
+    else:
+        pack_strip(X, shift, scale, start, min(ROWS, len(X) - start), strip)
+
+
 @jit(ANY_ORDER)
 def any_order(x, c):
     """Squared distance, summed in any order."""
@@ -119,13 +141,16 @@ def settle(X, open_rows, threshold, strip, tiles, base, centroids, within, score
     count, k, d = len(open_rows), len(centroids), X.shape[1]
     nearest = np.full(count, np.inf)  # any_order
     exact = np.full(count, -1.0)  # D, once it was needed
+    found = np.empty(count + 1, np.int64)
     for g in range(len(tiles)):
         at = g * GROUP
         store_tile(strip.ctypes.data, tiles[g].ctypes.data, base[at:].ctypes.data, scores.ctypes.data, d)
         for u in range(min(GROUP, k - at)):
+            hits = 0
             for i in range(count):
-                if scores[u, i] > threshold[i]:
-                    continue
+                found[hits] = i
+                hits += scores[u, i] <= threshold[i]
+            for i in found[:hits]:
                 x, c = X[open_rows[i]], centroids[at + u]
                 other = any_order(x, c)
                 if other > nearest[i] * within:
@@ -144,15 +169,14 @@ def settle(X, open_rows, threshold, strip, tiles, base, centroids, within, score
 
 
 @jit(FUSED)
-def assign_rows(X, shift, scale, plain, tiles, base, centroids, limits, slack, labels):
+def assign_rows(X, packed, slack, labels):
     """Label the rows of X (m, d) float32|float64; returns how many had to be settled.
 
-    `plain` says that X is float32 and scale 1. The rest as in `Packed`, `slack` (m,) and `labels` (m,) as in `assign`.
+    `packed` is `Packed.arguments`; `slack` (m,) and `labels` (m,) as in `assign`.
     """
-    kappa20, most, within = limits
+    _, _, _, tiles, base, centroids, (kappa20, most, within) = packed
     m, d = X.shape
-    padded = -(-d // QUAD) * QUAD
-    strip, waiting = np.empty((padded, ROWS), np.float32), np.zeros((padded, ROWS), np.float32)
+    strip, waiting = strip_for(d), strip_for(d)
     scores = np.empty((GROUP, ROWS), np.float32)
     best, second = np.empty(ROWS, np.float32), np.empty(ROWS, np.float32)
     label = np.empty(ROWS, np.int32)
@@ -160,10 +184,7 @@ def assign_rows(X, shift, scale, plain, tiles, base, centroids, limits, slack, l
     undecided = 0
     for start in range(0, m, ROWS):
         count = min(ROWS, m - start)
-        if plain and start + ROWS < m:
-            pack_strip_float32(X, shift, start, strip)
-        else:
-            pack_strip(X, shift, scale, start, count, strip)
+        fill_strip(X, packed, start, strip)
         best[:] = FAR
         second[:] = FAR
         label[:] = 0
@@ -205,7 +226,8 @@ def assign_rows(X, shift, scale, plain, tiles, base, centroids, limits, slack, l
 
 
 @jit(ANY_ORDER)
-def _slack(X, shift, scale, factor, tiny, out):
+def row_squares(X, shift, scale, factor, tiny, out):
+    """|x'|^2 times `factor` plus `tiny`, into `out` (m,) float32."""
     for i in range(len(X)):
         total = np.float32(0)
         for f in range(X.shape[1]):
@@ -219,12 +241,10 @@ def slack(X: NDArray, frame: Any) -> NDArray[np.float32]:
     kappa = margin(X.shape[1], U32)
     factor = np.float32(kappa * (1 + 40 * kappa) * (1 + 2 * kappa))
     out = np.empty(len(X), np.float32)
-    _slack(X, frame.shift, frame.scale, factor, np.float32(TINY), out)
+    row_squares(X, frame.shift, frame.scale, factor, np.float32(TINY), out)
     return out
 
 
 def assign(X: NDArray, packed: Packed, slack: NDArray[np.float32], labels: NDArray[np.int32]) -> int:
     """Label a block of rows X (m, d) float32|float64, C-contiguous; returns how many had to be settled."""
-    plain = X.dtype == np.float32 and packed.scale == 1.0
-    p = packed
-    return assign_rows(X, p.shift, p.scale, plain, p.tiles, p.base, p.centroids, p.limits, slack, labels)
+    return int(assign_rows(X, packed.arguments, slack, labels))

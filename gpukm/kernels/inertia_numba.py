@@ -4,10 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.exact import Sums
-from gpukm.kernels.accumulate_numba import product, spill
+from gpukm.kernels.accumulate_numba import NO_WEIGHTS, product, spill
+from gpukm.kernels.assign_numba import pack_strip_float32, strip_for
 from gpukm.kernels.jit_numba import jit
+from gpukm.kernels.vectors_numba import ROWS
 
-CHUNK = 256
+CHUNK = 5 * ROWS + 1  # one row more than strips: the last row of a block is never read as part of a strip
 DEEP = 3  # limbs that hold almost every D
 
 
@@ -36,6 +38,29 @@ def own_distances(X, centroids, labels, out):
 
 
 @jit()
+def distances_to(X, centroid, narrow, strip, out):
+    """D of each row of X (m, d), m <= CHUNK, to one centroid (1, d) float64, of which `narrow` says that X is float32.
+
+    Rows are transposed into `strip` (see `assign_numba.strip_for`), so that many sums grow side by side.
+    """
+    m, d = X.shape
+    nothing = np.zeros(len(strip), np.float32)
+    total = np.empty(ROWS)
+    done = 0
+    while narrow and done + ROWS < m:
+        pack_strip_float32(X, nothing, done, strip)
+        total[:] = 0.0
+        for f in range(d):
+            c = centroid[0, f]
+            for i in range(ROWS):
+                t = np.float64(strip[f, i]) - c
+                total[i] += t * t
+        out[done : done + ROWS] = total
+        done += ROWS
+    own_distances(X[done:], centroid, np.zeros(m - done, np.int32), out[done:])
+
+
+@jit()
 def _add_chunk(terms, labels, bits, store, q):
     """Add terms in units of limb 0 to column 0 of `store` (limbs, k, 1); `q` (DEEP, CHUNK) int64 is scratch."""
     m = len(terms)
@@ -60,14 +85,18 @@ def _add_chunk(terms, labels, bits, store, q):
 
 
 @jit()
-def _add_inertia(X, centroids, labels, weights, scale, bits, store):
+def _add_inertia(X, centroids, narrow, labels, weights, scale, bits, store):
     """Add w D of each row to the cluster of its label; `weights` (m,), or (0,) for ones. Returns the limbs in use."""
     used = 1
+    strip = strip_for(X.shape[1])
     D, error, q = np.empty(CHUNK), np.empty(CHUNK), np.empty((DEEP, CHUNK), np.int64)
     for start in range(0, len(X), CHUNK):
         stop = min(start + CHUNK, len(X))
         own, terms = labels[start:stop], D[: stop - start]
-        own_distances(X[start:stop], centroids, own, terms)
+        if len(centroids) == 1:
+            distances_to(X[start:stop], centroids, narrow, strip, terms)
+        else:
+            own_distances(X[start:stop], centroids, own, terms)
         if len(weights):
             for i in range(stop - start):
                 p, e = product(terms[i], weights[start + i])
@@ -80,13 +109,12 @@ def _add_inertia(X, centroids, labels, weights, scale, bits, store):
     return used
 
 
-NONE = np.empty(0)
-
-
 def add_inertia(
     X: NDArray, centroids: NDArray, labels: NDArray[np.int32], weights: NDArray[np.float64] | None, sums: Sums
 ) -> None:
     """Add w D of each row of X to the cluster of its label; see `gpukm.kernels.inertia`."""
-    grid, w = sums.grid, NONE if weights is None else weights
-    used = _add_inertia(X, centroids, labels, w, 1 / float(grid.unit(0)[0]), 2.0**grid.bits, sums.store)
+    grid, w = sums.grid, NO_WEIGHTS if weights is None else weights
+    narrow = X.dtype == np.float32
+    C = centroids.astype(np.float64, copy=False)
+    used = _add_inertia(X, C, narrow, labels, w, 1 / float(grid.unit(0)[0]), 2.0**grid.bits, sums.store)
     sums.used = max(sums.used, used)

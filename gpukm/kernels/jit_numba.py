@@ -9,7 +9,7 @@ from numba import njit
 log = logging.getLogger("gpukm")
 
 FUSED = {"contract", "nsz"}  # multiply-add may be fused: for filters, never for D
-ANY_ORDER = FUSED | {"reassoc"}  # sums may be taken in any order, too
+ANY_ORDER = FUSED | {"reassoc", "nnan"}  # sums may be taken in any order, too; nothing is NaN
 _uncached: list[str] = []  # so that it is said once
 
 

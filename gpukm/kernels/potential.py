@@ -23,37 +23,11 @@ from numpy.typing import NDArray
 from gpukm.exact import TINY, U32, Grid, integer, margin, squared_distances, sums_like
 from gpukm.kernels.accumulate import accumulate_scalars
 from gpukm.kernels.assign import Scorer, scores
+from gpukm.kernels.hashing import hash_rows
 
-BUCKETS = 1024
+BITS = 10  # of a hash that number its bucket
+BUCKETS = 1 << BITS
 VALUES = 1 << 19  # values of a block: 1.5 times as fast as 2^17, where threads meet too often
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def mix(h: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Spread the bits of 64-bit integers (the finalizer of splitmix64, Steele et al. 2014)."""
-    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return h ^ (h >> np.uint64(31))
-
-
-def hash_rows(X: NDArray) -> NDArray[np.uint64]:
-    """(m,) a 64-bit hash of each row: a fixed random linear form of its values' scrambled bits; -0.0 is 0.0."""
-    bits = (X + X.dtype.type(0)).view(np.uint32 if X.dtype == np.float32 else np.uint64)
-    factors = mix(np.arange(1, X.shape[1] + 1, dtype=np.uint64) * GOLDEN) | np.uint64(1)
-    if X.shape[1] < 16:
-        h = np.zeros(len(X), np.uint64)
-        for j, factor in enumerate(factors):
-            h += _scramble(bits[:, j]) * factor
-        return mix(h)
-    return mix(np.einsum("ij,j->i", _scramble(bits), factors))
-
-
-def _scramble(bits: NDArray) -> NDArray[np.uint64]:
-    """Bring the high bits of floats down: round values end in zeros, and a product moves nothing down."""
-    b = bits.astype(np.uint64)
-    b *= GOLDEN
-    b ^= b >> np.uint64(32)
-    return b
 
 
 class Potential:
@@ -69,22 +43,29 @@ class Potential:
         self._n = source.n_samples
         self._weights = source.sample_weight
         self._D: NDArray[np.float64] | None = None  # before the first centre the potential is the weight
+        self._parts: NDArray[np.float64] | None = None  # what `draw` needs of the potential, until it changes
         hashes = np.empty(self._n, np.uint64)
         self._half = np.empty(self._n, np.float32)
         frame = source.frame
 
         def visit(start: int, stop: int, scratch: dict) -> None:
             X = source.host_block(start, stop)
-            hashes[start:stop] = hash_rows(X)
+            hashes[start:stop] = hash_rows(X, source.engine)
+            if source.engine == "numba":
+                from gpukm.kernels.potential_numba import half_squares
+
+                self._half[start:stop] = half_squares(X, frame.shift, frame.scale)
+                return
             T = frame.apply(X)
             self._half[start:stop] = np.einsum("ij,ij->i", T, T) / 2
 
         self._visit(visit)
-        index = np.int32 if self._n < 2**31 else np.int64
-        self._order = np.argsort(hashes).astype(index)
-        self._starts = np.arange(BUCKETS + 1) * self._n // BUCKETS
-        self._bucket = np.empty(self._n, np.uint16)
-        self._bucket[self._order] = np.repeat(np.arange(BUCKETS, dtype=np.uint16), np.diff(self._starts))
+        self._hashes = hashes
+        self._bucket = (hashes >> np.uint64(64 - BITS)).astype(np.uint16)
+        index: Any = np.int32 if self._n < 2**31 else np.int64
+        self._by_bucket = np.argsort(self._bucket, kind="stable").astype(index)  # 16 bits: by radix
+        self._ends = np.cumsum(np.bincount(self._bucket, minlength=BUCKETS))
+        self._order: NDArray[np.intp] | None = None
 
     def _visit(self, task: Callable[[int, int, dict], Any]) -> list[Any]:
         """Visit all rows in blocks twice as long as usual: little is done with each value."""
@@ -134,32 +115,42 @@ class Potential:
         -------
         (t,) int64 indices
         """
-        return self._order[self._positions(fractions)].astype(np.int64)
+        if self._parts is None:
+            self._parts = self._bucket_sums()
+        running = np.cumsum(self._parts)
+        total = running[-1]
+        if total == 0:
+            D, self._D, self._parts = self._D, None, None
+            rows = self.draw(fractions)
+            self._D, self._parts = D, None
+            return rows
+        error = (self._n + BUCKETS + 64) * 2.0**-52 * total
+        return np.array([self._row(f, running, f * total, error) for f in fractions], np.int64)
 
-    def _positions(self, fractions: NDArray[np.float64]) -> NDArray[np.int64]:
+    def _bucket_sums(self) -> NDArray[np.float64]:
+        """(BUCKETS,) potential of the rows of each bucket, summed in any order."""
         parts = self._visit(
             lambda start, stop, _: np.bincount(self._bucket[start:stop], self._terms(slice(start, stop)), BUCKETS)
         )
-        running = np.cumsum(np.sum(parts, axis=0))
-        total = running[-1]
-        if total == 0:
-            D, self._D = self._D, None
-            positions = self._positions(fractions)
-            self._D = D
-            return positions
-        error = (self._n + BUCKETS + 64) * 2.0**-52 * total
-        return np.array([self._position(f, running, f * total, error) for f in fractions], np.int64)
+        return np.sum(parts, axis=0)
 
-    def _position(self, fraction: float, running: NDArray, target: float, error: float) -> int:
+    def _members(self, bucket: int) -> NDArray[np.signedinteger]:
+        """The rows of a bucket, in order of hash."""
+        rows = self._by_bucket[self._ends[bucket - 1] if bucket else 0 : self._ends[bucket]]
+        return rows[np.argsort(self._hashes[rows], kind="stable")]
+
+    def _row(self, fraction: float, running: NDArray, target: float, error: float) -> int:
         bucket = min(int(np.searchsorted(running, target, side="right")), BUCKETS - 1)
-        first, last = self._starts[bucket], self._starts[bucket + 1]
         before = running[bucket - 1] if bucket else 0.0
-        sums = before + np.cumsum(self._terms(self._order[first:last]))
+        rows = self._members(bucket)
+        sums = before + np.cumsum(self._terms(rows))
         at = int(np.searchsorted(sums, target, side="right"))
         below = sums[at - 1] if at else before
-        if at < len(sums) and sums[at] - target > error and (target - below > error or first + at == 0):
-            return int(first + at)
+        if at < len(sums) and sums[at] - target > error and (target - below > error or below == 0):
+            return int(rows[at])
         # Too close to call in floating point: bisect with exact sums.
+        if self._order is None:
+            self._order = np.argsort(self._hashes, kind="stable")
         goal = Fraction(fraction) * self._exact()
         low, high = 0, self._n - 1  # the first position whose inclusive exact sum exceeds the goal
         while low < high:
@@ -168,7 +159,7 @@ class Potential:
                 high = middle
             else:
                 low = middle + 1
-        return low
+        return int(self._order[low])
 
     # -- the candidates ----------------------------------------------------------------------------
 
@@ -200,9 +191,16 @@ class Potential:
         ----------
         candidates : (t, d) rows of the data
         """
-        scorer = Scorer.of(self._source.frame, candidates)
+        scorer = Scorer.of(self._source.frame, candidates, self._source.engine)
+        D = self._nearest()
 
         def visit(start: int, stop: int, scratch: dict) -> NDArray:
+            if scorer.packed is not None:
+                from gpukm.kernels.potential_numba import gains as weigh
+
+                own = slice(start, stop)
+                w = None if self._weights is None else self._weights[own]
+                return weigh(self._source.host_block(start, stop), scorer, self._half[own], D[own], w)
             gains, error = self._gains(self._source.host_block(start, stop), scorer, start, stop, scratch)
             near = gains > 0
             np.maximum(gains, 0, out=gains)
@@ -247,31 +245,36 @@ class Potential:
 
     def commit(self, centroid: NDArray) -> None:
         """Lower D by the centre `centroid` (d,)."""
-        scorer = Scorer.of(self._source.frame, centroid[None, :])
-        if self._D is None:
-            D0 = np.empty(self._n)
+        self._parts = None
+        first, centre = self._D is None, centroid[None, :]
+        D = np.empty(self._n) if self._D is None else self._D
+        scorer = Scorer.of(self._source.frame, centre)
 
-            def first(start: int, stop: int, scratch: dict) -> None:
-                D0[start:stop] = squared_distances(self._source.host_block(start, stop), scorer.centroids, scratch)
+        def fused(start: int, stop: int, scratch: dict) -> NDArray:
+            from gpukm.kernels.potential_numba import lower
 
-            self._visit(first)
-            self._D = D0
-            return
-        D = self._D
+            own = slice(start, stop)
+            w = None if self._weights is None else self._weights[own]
+            return lower(self._source.host_block(start, stop), centre, first, D[own], w, self._bucket[own], BUCKETS)
 
         def visit(start: int, stop: int, scratch: dict) -> None:
-            rows, new = self._improvable(scorer, start, stop, scratch)
-            D[rows] = np.minimum(D[rows], new)
+            if first:
+                D[start:stop] = squared_distances(self._source.host_block(start, stop), centre, scratch)
+            else:
+                rows, new = self._improvable(scorer, start, stop, scratch)
+                D[rows] = np.minimum(D[rows], new)
 
-        self._visit(visit)
+        if self._source.engine == "numba":
+            self._parts = np.sum(self._visit(fused), axis=0)
+        else:
+            self._visit(visit)
+        self._D = D
 
     def farthest(self) -> int:
         """The row with the greatest D among those with weight; ties go to the lowest hash."""
         D = self._nearest() if self._weights is None else np.where(self._weights > 0, self._nearest(), -1.0)
         ties = np.flatnonzero(D == D.max())
-        if len(ties) == 1:
-            return int(ties[0])
-        return int(self._order[np.flatnonzero(np.isin(self._order, ties))[0]])
+        return int(ties[np.argmin(self._hashes[ties])])
 
     def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Rows drawn by weight without replacement, all of different content as long as there are enough.
@@ -281,26 +284,16 @@ class Potential:
         chosen: list[int] = []
         self._D = np.ones(self._n) if self._weights is None else (self._weights > 0).astype(np.float64)
         while len(chosen) < count and self._D.any():
-            for position in self._positions(rng.random(count - len(chosen))):
-                row = int(self._order[position])
+            self._parts = None
+            for row in self.draw(rng.random(count - len(chosen))):
                 if self._D[row]:
-                    chosen.append(row)
-                    self._D[self._equal_rows(int(position))] = 0.0
-        self._D = None
+                    chosen.append(int(row))
+                    self._D[self._equal_rows(int(row))] = 0.0
+        self._D = self._parts = None
         return np.concatenate([np.array(chosen, np.int64), self.draw(rng.random(count - len(chosen)))])
 
-    def _equal_rows(self, position: int) -> NDArray:
-        """All rows with the content of the one at `position`: its neighbours by hash."""
-        content = self._source.rows(self._order[position : position + 1])
-        ends = []
-        for step in (-256, 256):
-            at = position
-            while 0 <= at < self._n:
-                part = self._order[at : at + step] if step > 0 else self._order[max(at + step, -1) + 1 : at + 1][::-1]
-                same = (self._source.rows(part) == content).all(axis=1)
-                run = len(part) if same.all() else int(np.argmin(same))
-                at += run if step > 0 else -run
-                if run < len(part):
-                    break
-            ends.append(at)
-        return self._order[ends[0] + 1 : ends[1]]
+    def _equal_rows(self, row: int) -> NDArray[np.signedinteger]:
+        """All rows with the content of this one."""
+        same = self._members(int(self._bucket[row]))
+        same = same[self._hashes[same] == self._hashes[row]]
+        return same[(self._source.rows(same) == self._source.rows(np.array([row]))).all(axis=1)]
