@@ -4,7 +4,8 @@ python bench/memory.py [--workloads a,b] [--threads 2] [--scale 1] [--out FILE] 
 
 The rows are written to a file by one process and read, without a temporary copy, by another, so that making them
 leaves no trace in the peak. Counted is everything a fit touches beyond what was resident after X was read and a fit of
-64 rows was done: blocks, labels, bounds, seeding's potentials, the BLAS library's buffers. POSIX only (getrusage).
+a few rows was done, which loads compiled code: blocks, labels, bounds, seeding's potentials, the BLAS library's buffers.
+POSIX only (getrusage).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 MODULES = {"gpukm": "gpukm", "scikit-learn": "sklearn.cluster"}
 MIB = 2**20
+FEW = 1 << 14  # values from which on gpukm runs compiled code
 
 
 def main(argv=None) -> None:
@@ -59,7 +61,7 @@ def child(task: str, workload: str, path: str) -> int | None:
         return None
     KMeans = import_module(MODULES[task]).KMeans
     X = np.load(path)
-    KMeans(2, max_iter=2, random_state=0).fit(X[:64])
+    KMeans(2, max_iter=2, random_state=0).fit(X[: -(-FEW // w.d)])
     before = _resident()
     KMeans(w.k, max_iter=3, random_state=0).fit(X)  # seeding and each step of the loop; more iterations add nothing
     return max(_peak() - before, 0)  # the two counters differ by a few pages

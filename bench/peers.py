@@ -9,10 +9,12 @@ None may converge early: ``tol=0``, and `check_equal` refuses the round if one s
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from unittest import mock
 
 import numpy as np
 import plain
@@ -132,6 +134,11 @@ def _numpy_plain(X, centroids, iterations):
     return plain.fit(X, centroids, iterations, threads=cores()), iterations, None
 
 
+def _gpukm_numpy(X, centroids, iterations):
+    with mock.patch.dict(os.environ, GPUKM_ENGINE="numpy"):
+        return _gpukm(X, centroids, iterations)
+
+
 def _gpukm(X, centroids, iterations):
     from gpukm import KMeans
 
@@ -155,6 +162,7 @@ CONTESTANTS = {
     "scipy": Contestant("scipy", "scipy", _scipy),
     "faiss": Contestant("faiss-cpu", "faiss", _faiss),
     "numpy-plain": Contestant("numpy scipy", "scipy", _numpy_plain),
+    "gpukm-numpy": Contestant("-e .", "gpukm", _gpukm_numpy),
     "gpukm": Contestant("-e .", "gpukm", _gpukm),
 }
 

@@ -71,8 +71,8 @@ def _fit(data: dict) -> str:
         for name in peers:
             both = BASE in seconds and name in seconds
             line.append(f"{ratio(seconds[BASE], seconds[name])[0]:.2f}" if both else NONE)
-        priced = {"gpukm", "numpy-plain"} <= seconds.keys()
-        line.append(f"{ratio(seconds['gpukm'], seconds['numpy-plain'])[0]:.2f}" if priced else NONE)
+        priced = {"gpukm-numpy", "numpy-plain"} <= seconds.keys()
+        line.append(f"{ratio(seconds['gpukm-numpy'], seconds['numpy-plain'])[0]:.2f}" if priced else NONE)
         share = gpukm.get("undecided")
         line.append(NONE if share is None else f"{share / (row['n'] * row['iterations']):.2%}")
         rows.append(line)

@@ -122,7 +122,7 @@ def test_fit_runs_at_equal_work_on_every_workload(tmp_path):
     data = json.loads(text)
     assert [row["name"] for row in data["results"]] == list(shapes.WORKLOADS)
     for row in data["results"]:
-        assert {"scikit-learn", "scipy", "numpy-plain", "gpukm"} <= row["contestants"].keys()
+        assert {"scikit-learn", "scipy", "numpy-plain", "gpukm-numpy", "gpukm"} <= row["contestants"].keys()
         assert {c["iterations"] for c in row["contestants"].values()} == {row["iterations"]}
     assert data["command"] == "python bench/fit.py --smoke"
     assert str(ROOT) not in text and str(tmp_path) not in text and os.uname().nodename not in data["machine"].values()
@@ -156,7 +156,8 @@ def _results(folder, name, **changed):
     contestants = {
         "scikit-learn": {"seconds": [4.0, 4.0, 6.0], "undecided": None},
         "numpy-plain": {"seconds": [1.0, 2.0, 2.0], "undecided": None},
-        "gpukm": {"seconds": [2.0, 4.0, 3.0], "undecided": 40_000},
+        "gpukm-numpy": {"seconds": [2.0, 4.0, 3.0], "undecided": 40_000},
+        "gpukm": {"seconds": [0.5, 0.4, 0.5], "undecided": 40_000},
     }
     row = {"name": w.name, "n": w.n, "d": w.d, "k": w.k, "iterations": w.iterations, "contestants": contestants}
     machine = {"cpu": "A CPU", "cores": 4, "cores_used": 2, "os": "An OS", "python": "3", "packages": {"numpy": "2"}}
@@ -173,7 +174,7 @@ def test_report_round_trip(tmp_path):
     text = "before\n<!-- bench:fit -->\nold\n<!-- /bench -->\nbetween\n<!-- bench:memory -->\nkept\n<!-- /bench -->\n"
     filled = report.fill(text, report.tables(tmp_path))
     assert filled.startswith("before\n<!-- bench:fit -->\n| workload |")
-    assert "| `geo-2-8` | 1,000,000 × 2 | 8 | 200 | 3.00 | 2.00 | 2.00 | 0.20% |" in filled
+    assert "| `geo-2-8` | 1,000,000 × 2 | 8 | 200 | 3.00 | 2.00 | 10.00 | 2.00 | 0.20% |" in filled
     assert "2020-01-02, A CPU, 2 of 4 cores" in filled and "`python bench/fit.py`" in filled
     assert filled.endswith("<!-- /bench -->\nbetween\n<!-- bench:memory -->\nkept\n<!-- /bench -->\n")
     assert report.fill(filled, report.tables(tmp_path)) == filled
