@@ -4,7 +4,7 @@ python bench/memory.py [--workloads a,b] [--threads 2] [--scale 1] [--out FILE] 
 
 The rows are written to a file by one process and read, without a temporary copy, by another, so that making them
 leaves no trace in the peak. Counted is everything a fit touches beyond what was resident after X was read and a fit of
-a few rows was done, which loads compiled code: blocks, labels, bounds, seeding's potentials, the BLAS library's buffers.
+a few rows was done (that loads compiled code): blocks, labels, bounds, seeding's potentials, BLAS's buffers.
 POSIX only (getrusage).
 """
 
