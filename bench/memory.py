@@ -20,7 +20,7 @@ from pathlib import Path
 
 MODULES = {"gpukm": "gpukm", "scikit-learn": "sklearn.cluster"}
 MIB = 2**20
-FEW = 1 << 14  # values from which on gpukm runs compiled code
+FEW = 1 << 17  # values from which on gpukm runs compiled code
 
 
 def main(argv=None) -> None:

@@ -243,7 +243,7 @@ def test_info_says_what_is_here_and_what_would_run(capsys):
     assert (
         text.startswith(f"gpukm {gpukm.__version__}, ")
         and "NumPy: engine 'numba' on " in text
-        and "'numpy' for fewer than 16,384 values" in text
+        and "'numpy' for fewer than 131,072 values" in text
     )
     assert main(["info", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

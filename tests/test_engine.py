@@ -13,10 +13,10 @@ from gpukm import KMeans, kernels
 from gpukm.kernels import engine, jit_numba
 
 ROOT = Path(__file__).parents[1]
-X = np.random.default_rng(0).standard_normal((6000, 3)).astype(np.float32)
+X = np.random.default_rng(0).standard_normal((44_000, 3)).astype(np.float32)
 FIT = """
 import numpy as np, gpukm
-X = np.random.default_rng(0).standard_normal((6000, 3)).astype(np.float32)
+X = np.random.default_rng(0).standard_normal((44_000, 3)).astype(np.float32)
 model = gpukm.KMeans(5, random_state=0).fit(X)
 print(model.engine_, model.inertia_.hex(), model.labels_.sum())
 """

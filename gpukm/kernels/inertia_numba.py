@@ -55,7 +55,8 @@ def distances_to(X, centroid, narrow, strip, out):
             for i in range(ROWS):
                 t = np.float64(strip[f, i]) - c
                 total[i] += t * t
-        out[done : done + ROWS] = total
+        for i in range(ROWS):
+            out[done + i] = total[i]
         done += ROWS
     own_distances(X[done:], centroid, np.zeros(m - done, np.int32), out[done:])
 
