@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -20,6 +21,10 @@ X = np.random.default_rng(0).standard_normal((44_000, 3)).astype(np.float32)
 model = gpukm.KMeans(5, random_state=0).fit(X)
 print(model.engine_, model.inertia_.hex(), model.labels_.sum())
 """
+
+
+def double(x):
+    return 2 * x
 
 
 def run(code: str, **environment: str) -> str:
@@ -77,20 +82,35 @@ def test_numba_that_is_missing_or_broken(monkeypatch):
         engine.numba_works.cache_clear()
 
 
-def test_nowhere_to_keep_compiled_code(monkeypatch, caplog):
-    """Without a folder for the cache functions compile all the same; that is said once, for those who debug."""
-    monkeypatch.setattr(jit_numba, "_uncached", [])
+def test_nowhere_to_keep_compiled_code(monkeypatch, caplog, tmp_path):
+    """Without a folder that can be written to, nothing is kept; that is said once, for those who debug."""
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "file"))
+    jit_numba.cache_folder.cache_clear()
+    try:
+        with caplog.at_level(logging.DEBUG, "gpukm"):
+            assert jit_numba.jit()(double)(2) == 4
+            assert jit_numba.jit()(double)(3) == 6
+        assert [record.message.partition(" in ")[0] for record in caplog.records] == ["compiled code cannot be kept"]
+    finally:
+        jit_numba.cache_folder.cache_clear()
 
-    def njit(function=None, **options):
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: function
 
-    monkeypatch.setattr(jit_numba, "njit", lambda **options: lambda function: njit(function, **options)(function))
-    with caplog.at_level(logging.DEBUG, "gpukm"):
-        assert jit_numba.jit()(abs)(-1) == 1
-        assert jit_numba.jit()(abs)(-2) == 2
-    assert [record.message.split(":")[0] for record in caplog.records] == ["compiled code is not kept"]
+def test_compiled_code_of_other_sources_is_not_used(monkeypatch, tmp_path):
+    """The cache is named after the contents of all files that are compiled into each other."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    jit_numba.cache_folder.cache_clear()
+    try:
+        folder = jit_numba.cache_folder()
+        assert jit_numba.jit()(double)(2) == 4
+        assert list(Path(folder).rglob("*.nbi")) and numba.config.CACHE_DIR == str(tmp_path)
+        other = tmp_path / "exact.py"
+        other.write_text("changed")
+        monkeypatch.setattr(jit_numba.exact, "__file__", str(other))
+        jit_numba.cache_folder.cache_clear()
+        assert jit_numba.cache_folder() != folder
+    finally:
+        jit_numba.cache_folder.cache_clear()
 
 
 @pytest.mark.parametrize("features", ["+avx2,+fma", "+sse4.2"], ids=["AVX2", "SSE"])

@@ -38,41 +38,12 @@ def product(a, b):
 
 
 @jit()
-def _move_row(x, new, old, scale, bits, store, rest):
-    """Add the row x (d,) of weight 1 to cluster `new` and take it from `old` (unless -1); returns the limbs in use.
-
-    `rest` (d,) is scratch.
-    """
-    d = len(x)
-    count = np.int64(scale[d])
-    target, source = store[0, new], store[0, max(old, 0)]
-    left = 0
-    for f in range(d):
-        term = np.float64(x[f]) * scale[f]
-        q = np.rint(term)
-        rest[f] = (term - q) * bits
-        left += term != q
-        target[f] += np.int64(q)
-        if old >= 0:
-            source[f] -= np.int64(q)
-    target[d] += count
-    if old >= 0:
-        source[d] -= count
-    used = 1
-    if left:
-        for f in range(d):
-            if rest[f] != 0.0:
-                used = max(used, spill(rest[f], 1, bits, store, new, old, f))
-    return used
-
-
-@jit()
-def _move_weighted_row(x, weight, new, old, scale, bits, store):
+def _move_weighted_row(X, row, weight, new, old, scale, bits, store):
     """`_move_row` for a row with a weight: exact products w x, and w in the last column."""
-    d = len(x)
+    d = X.shape[1]
     used = spill(weight * scale[d], 0, bits, store, new, old, d)
     for f in range(d):
-        p, e = product(np.float64(x[f]), weight)
+        p, e = product(np.float64(X[row, f]), weight)
         used = max(used, spill(p * scale[f], 0, bits, store, new, old, f))
         if e != 0.0:
             used = max(used, spill(e * scale[f], 0, bits, store, new, old, f))
@@ -80,23 +51,48 @@ def _move_weighted_row(x, weight, new, old, scale, bits, store):
 
 
 @jit()
-def move_rows(X, weights, labels, old_labels, scale, bits, store):
-    """Bring `store` (limbs, k, d + 1) from `old_labels` (-1: not in it) to `labels`.
+def move_rows(X, first, last, weights, labels, old_labels, scale, bits, store):
+    """Bring `store` (limbs, k, d + 1) from `old_labels` (-1: not in it) to `labels`, for the rows `first` to `last`.
 
     `weights` (m,) float64, or (0,) for ones; `scale` (d + 1,) is 1 / unit of limb 0, `bits` 2 ** bits of a limb.
     Returns (rows that moved, limbs in use).
     """
+    d = X.shape[1]
+    count = np.int64(scale[d])
     moved, used = 0, 1
-    rest = np.empty(X.shape[1])
-    for i in range(len(X)):
+    rest = np.empty(d)
+    for i in range(first, last):
         new, old = labels[i], old_labels[i]
         if new == old:
             continue
         moved += 1
         if len(weights):
-            used = max(used, _move_weighted_row(X[i], weights[i], new, old, scale, bits, store))
+            used = max(used, _move_weighted_row(X, i, weights[i], new, old, scale, bits, store))
+            continue
+        target = store[0, new]
+        left = 0
+        if old >= 0:
+            source = store[0, old]
+            for f in range(d):
+                term = np.float64(X[i, f]) * scale[f]
+                q = np.rint(term)
+                rest[f] = (term - q) * bits
+                left += term != q
+                target[f] += np.int64(q)
+                source[f] -= np.int64(q)
+            source[d] -= count
         else:
-            used = max(used, _move_row(X[i], new, old, scale, bits, store, rest))
+            for f in range(d):
+                term = np.float64(X[i, f]) * scale[f]
+                q = np.rint(term)
+                rest[f] = (term - q) * bits
+                left += term != q
+                target[f] += np.int64(q)
+        target[d] += count
+        if left:
+            for f in range(d):
+                if rest[f] != 0.0:
+                    used = max(used, spill(rest[f], 1, bits, store, new, old, f))
     return moved, used
 
 
@@ -110,6 +106,6 @@ def accumulate(
     """Bring `sums` from `old_labels` to `labels`; returns how many rows moved. See `gpukm.kernels.accumulate`."""
     scale, bits = 1 / sums.grid.unit(0), 2.0**sums.grid.bits
     w = NO_WEIGHTS if weights is None else weights
-    moved, used = move_rows(X, w, labels, old_labels, scale, bits, sums.store)
+    moved, used = move_rows(X, 0, len(X), w, labels, old_labels, scale, bits, sums.store)
     sums.used = max(sums.used, used)
     return int(moved)

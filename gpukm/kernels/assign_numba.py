@@ -29,8 +29,9 @@ class Packed:
     tiles : (groups, d, GROUP) float32, -c', padded with zeros
     base : (groups * GROUP,) float32, |c'|^2 / 2 less the centroid's share of the error; FAR in the padding
     centroids : (k, d) float64, as they are
-    shift : (d or up to 3 more,) in the compute dtype
+    shift : (d or up to 3 more,) in the compute dtype, padded with zeros
     scale : power of two
+    plain : whether rows are float32 and need no scale
     limits : kappa20, most (see `Scorer`), and the factor within which D summed in any order holds the nearest
     """
 
@@ -39,13 +40,13 @@ class Packed:
     centroids: NDArray[np.float64]
     shift: NDArray
     scale: float
+    plain: bool
     limits: tuple[np.float32, np.float32, float]
 
     @property
     def arguments(self) -> tuple:
         """What the compiled functions take."""
-        plain = self.shift.dtype == np.float32 and self.scale == 1.0  # rows are float32 and need no scale
-        return self.shift, self.scale, plain, self.tiles, self.base, self.centroids, self.limits
+        return self.shift, self.scale, self.plain, self.tiles, self.base, self.centroids, self.limits
 
     @classmethod
     def of(cls, scorer: Any) -> "Packed":
@@ -63,7 +64,8 @@ class Packed:
         centroids = scorer.centroids.astype(np.float64)
         shift = np.zeros(-(-d // QUAD) * QUAD, scorer.frame.shift.dtype)
         shift[:d] = scorer.frame.shift
-        return cls(tiles, base, centroids, shift, scorer.frame.scale, limits)
+        plain = bool(shift.dtype == np.float32 and scorer.frame.scale == 1.0)
+        return cls(tiles, base, centroids, shift, scorer.frame.scale, plain, limits)
 
 
 @jit(FUSED)
@@ -169,25 +171,25 @@ def settle(X, open_rows, threshold, strip, tiles, base, centroids, within, score
 
 
 @jit(FUSED)
-def assign_rows(X, packed, slack, labels):
-    """Label the rows of X (m, d) float32|float64; returns how many had to be settled.
+def assign_rows(X, first, last, packed, slack, labels):
+    """Label the rows `first` to `last` of X (m, d) float32|float64; returns how many had to be settled.
 
     `packed` is `Packed.arguments`; `slack` (m,) and `labels` (m,) as in `assign`.
     """
-    _, _, _, tiles, base, centroids, (kappa20, most, within) = packed
-    m, d = X.shape
+    shift, scale, _, tiles, base, centroids, (kappa20, most, within) = packed
+    d = X.shape[1]
     strip, waiting = strip_for(d), strip_for(d)
     scores = np.empty((GROUP, ROWS), np.float32)
     best, second = np.empty(ROWS, np.float32), np.empty(ROWS, np.float32)
     label = np.empty(ROWS, np.int32)
     open_rows, threshold, waits = np.empty(ROWS, np.int64), np.empty(ROWS, np.float32), 0
     undecided = 0
-    for start in range(0, m, ROWS):
-        count = min(ROWS, m - start)
-        fill_strip(X, packed, start, strip)
+    for start in range(first, last, ROWS):
+        count = min(ROWS, last - start)
         best[:] = FAR
         second[:] = FAR
         label[:] = 0
+        fill_strip(X, packed, start, strip)
         for g in range(len(tiles)):
             score_tile(
                 strip.ctypes.data,
@@ -215,7 +217,7 @@ def assign_rows(X, packed, slack, labels):
                 continue
             open_rows[waits], threshold[waits] = start + i, best[i]
             for f in range(d):
-                waiting[f, waits] = strip[f, i]
+                waiting[f, waits] = np.float32((np.float64(X[start + i, f]) - shift[f]) * scale)
             waits += 1
             if waits == ROWS:
                 settle(X, open_rows, threshold, waiting, tiles, base, centroids, within, scores, labels)
@@ -247,4 +249,4 @@ def slack(X: NDArray, frame: Any) -> NDArray[np.float32]:
 
 def assign(X: NDArray, packed: Packed, slack: NDArray[np.float32], labels: NDArray[np.int32]) -> int:
     """Label a block of rows X (m, d) float32|float64, C-contiguous; returns how many had to be settled."""
-    return int(assign_rows(X, packed.arguments, slack, labels))
+    return int(assign_rows(X, 0, len(X), packed.arguments, slack, labels))

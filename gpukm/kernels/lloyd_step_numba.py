@@ -15,12 +15,11 @@ VALUES = 1 << 15  # of X between labelling and moving: half of a second-level ca
 @jit()
 def _step(X, packed, slack, labels, old_labels, weights, scale, bits, store):
     undecided, moved, used = 0, 0, 1
-    rows = max(VALUES // X.shape[1] // ROWS, 1) * ROWS
+    rows = max(VALUES // X.shape[1] // ROWS, 16) * ROWS
     for start in range(0, len(X), rows):
         stop = min(start + rows, len(X))
-        x, new, old = X[start:stop], labels[start:stop], old_labels[start:stop]
-        undecided += assign_rows(x, packed, slack[start:stop], new)
-        part = move_rows(x, weights[start:stop], new, old, scale, bits, store)
+        undecided += assign_rows(X, start, stop, packed, slack, labels)
+        part = move_rows(X, start, stop, weights, labels, old_labels, scale, bits, store)
         moved, used = moved + part[0], max(used, part[1])
     return undecided, moved, used
 
