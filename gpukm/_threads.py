@@ -27,13 +27,13 @@ def _controller() -> Any:
 
 
 def available_threads() -> int:
-    """Threads to use: the processors of this process, fewer if OMP_NUM_THREADS or a threadpoolctl limit says so."""
+    """Processors of this process; fewer if OMP_NUM_THREADS, NUMBA_NUM_THREADS or a limit by threadpoolctl says so."""
     if _controller() is None:
         return 1
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdigit() and int(wanted) > 0:
-        count = min(count, int(wanted))
+    for wanted in (os.environ.get("OMP_NUM_THREADS", ""), os.environ.get("NUMBA_NUM_THREADS", "")):
+        if wanted.isdigit() and int(wanted) > 0:
+            count = min(count, int(wanted))
     if not _users:  # while a fit runs, the limit seen would be its own
         count = min([count, *(library.num_threads for library in _controller().lib_controllers)])
     return count

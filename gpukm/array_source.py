@@ -12,7 +12,7 @@ from gpukm import kernels
 from gpukm._arrays import is_numpy
 from gpukm._blocks import Blocks
 from gpukm._validation import nonfinite_message
-from gpukm.exact import Grid, Sums, check_range, squared_distances, sums_like
+from gpukm.exact import Grid, Sums, check_range, sums_like
 from gpukm.sources import ColumnStats, Far, Step
 
 Array = Any
@@ -231,9 +231,7 @@ class ArraySource(Blocks):
         out = np.empty((self.n_samples, len(centroids)), self.dtype)
 
         def visit(start: int, stop: int, scratch: dict) -> None:
-            X = self.host_block(start, stop)
-            for k, centroid in enumerate(centroids):
-                out[start:stop, k] = np.sqrt(squared_distances(X, centroid[None, :], scratch))
+            kernels.all_distances(self.host_block(start, stop), centroids, out[start:stop], scratch, self.engine)
 
         self.visit(visit)
         return out

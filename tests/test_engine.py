@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gpukm import KMeans, kernels
+from gpukm._threads import available_threads
 from gpukm.kernels import engine, jit_numba
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +58,16 @@ def test_the_environment_decides(monkeypatch):
     monkeypatch.setenv("GPUKM_ENGINE", "fortran")
     with pytest.raises(ValueError, match="'fortran'; it may be 'numpy' or 'numba'"):
         KMeans(5).fit(X)
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "NUMBA_NUM_THREADS"])
+def test_threads_can_be_limited(monkeypatch, name):
+    """The variables that other libraries read are read here too; nonsense in them is passed over."""
+    before = available_threads()
+    monkeypatch.setenv(name, "1")
+    assert available_threads() == 1
+    monkeypatch.setenv(name, "many")
+    assert available_threads() == before
 
 
 def test_numba_that_is_missing_or_broken(monkeypatch):

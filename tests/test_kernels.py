@@ -179,6 +179,17 @@ def test_sums_are_exact(engine, dtype, data):
         assert inertia.totals()[k, 0] == float(oracle.exact_sum([D[i] for i in own], w[own]))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("m", [1, 48, 49, 100])
+@pytest.mark.parametrize("d", [1, 3, 17])
+def test_distances_to_all_centroids(dtype, m, d):
+    """transform's distances are the square roots of D, in the compute dtype."""
+    X = np.random.default_rng(m * d).standard_normal((m, d)).astype(dtype)
+    C = X[:5] + dtype(0.5)
+    expected = np.sqrt([[oracle.distance(x, c) for c in C] for x in X]).astype(dtype)
+    assert np.array_equal(ArraySource(X, dtype=dtype).distances(C), expected)
+
+
 @pytest.mark.parametrize("d", [1, 3, 4, 5, 16, 47])
 @pytest.mark.parametrize("m", [1, 2, 47, 48, 49, 96, 97, 150])
 def test_blocks_around_the_tile(d, m):

@@ -4,7 +4,7 @@ from gpukm.kernels.accumulate import accumulate, accumulate_scalars
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
 from gpukm.kernels.engine import FEW, engine_name
 from gpukm.kernels.hashing import hash_rows, mix
-from gpukm.kernels.inertia import add_inertia, own_distances
+from gpukm.kernels.inertia import add_inertia, all_distances, own_distances
 from gpukm.kernels.lloyd_step import lloyd_step
 from gpukm.kernels.potential import Potential
 
@@ -16,6 +16,7 @@ __all__ = [
     "accumulate",
     "accumulate_scalars",
     "add_inertia",
+    "all_distances",
     "assign",
     "block_rows",
     "engine_name",

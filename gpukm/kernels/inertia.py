@@ -1,4 +1,4 @@
-"""inertia: w D of each row to its own centroid, by cluster. Reference engine.
+"""inertia: w D of each row to its own centroid, by cluster; and distances to all. Reference engine.
 
     X (m, d)    centroids (k, d)    labels (m,) int32    weights (m,) or None    ->    Sums of one column
 
@@ -28,6 +28,17 @@ def own_distances(
     C = buffer(scratch, "own", X.shape, centroids.dtype)
     np.take(centroids, labels, axis=0, out=C, mode="clip")
     return squared_distances(X, C, scratch)
+
+
+def all_distances(X: NDArray, centroids: NDArray, out: NDArray, scratch: dict, engine: str = "numpy") -> None:
+    """Euclidean distances, sqrt(D), of the rows of X (m, d) to all centroids (k, d), into `out` (m, k)."""
+    if engine == "numba":
+        from gpukm.kernels import inertia_numba
+
+        inertia_numba.all_distances(X, centroids, out)
+        return
+    for k in range(len(centroids)):
+        out[:, k] = np.sqrt(squared_distances(X, centroids[k : k + 1], scratch))
 
 
 def add_inertia(

@@ -7,7 +7,7 @@ from gpukm.exact import Sums
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, product, spill
 from gpukm.kernels.assign_numba import pack_strip_float32, strip_for
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.vectors_numba import ROWS
+from gpukm.kernels.vectors_numba import QUAD, ROWS
 
 CHUNK = 5 * ROWS + 1  # one row more than strips: the last row of a block is never read as part of a strip
 DEEP = 3  # limbs that hold almost every D
@@ -38,27 +38,55 @@ def own_distances(X, centroids, labels, out):
 
 
 @jit()
-def distances_to(X, centroid, narrow, strip, out):
-    """D of each row of X (m, d), m <= CHUNK, to one centroid (1, d) float64, of which `narrow` says that X is float32.
+def _strip_distances(strip, centroids, k, total):
+    """D of the ROWS rows in `strip`, which are not centred, to centroid k: their sums grow side by side."""
+    total[:ROWS] = 0.0
+    for f in range(centroids.shape[1]):
+        c = centroids[k, f]
+        for i in range(ROWS):
+            t = np.float64(strip[f, i]) - c
+            total[i] += t * t
 
-    Rows are transposed into `strip` (see `assign_numba.strip_for`), so that many sums grow side by side.
+
+@jit()
+def distances_to(X, centroid, narrow, strip, out):
+    """D of each row of X (m, d) to one centroid (1, d) float64, into `out` (m or more,).
+
+    `narrow` says that X is float32; then rows are transposed into `strip` (see `assign_numba.strip_for`).
     """
-    m, d = X.shape
+    m = len(X)
     nothing = np.zeros(len(strip), np.float32)
-    total = np.empty(ROWS)
     done = 0
     while narrow and done + ROWS < m:
         pack_strip_float32(X, nothing, done, strip)
-        total[:] = 0.0
-        for f in range(d):
-            c = centroid[0, f]
-            for i in range(ROWS):
-                t = np.float64(strip[f, i]) - c
-                total[i] += t * t
-        for i in range(ROWS):
-            out[done + i] = total[i]
+        _strip_distances(strip, centroid, 0, out[done:])
         done += ROWS
     own_distances(X[done:], centroid, np.zeros(m - done, np.int32), out[done:])
+
+
+@jit()
+def _all_distances(X, centroids, narrow, out):
+    """The square root of D of each row of X (m, d) to each centroid (k, d) float64, into `out` (m, k)."""
+    m, d = X.shape
+    strip, nothing, D = strip_for(d), np.zeros(d + QUAD, np.float32), np.empty(ROWS)
+    labels = np.zeros(ROWS, np.int32)
+    for start in range(0, m, ROWS):
+        rows = min(ROWS, m - start)
+        packed = narrow and start + ROWS < m
+        if packed:
+            pack_strip_float32(X, nothing, start, strip)
+        for k in range(len(centroids)):
+            if packed:
+                _strip_distances(strip, centroids, k, D)
+            else:
+                own_distances(X[start : start + rows], centroids[k : k + 1], labels, D)
+            for i in range(rows):
+                out[start + i, k] = np.sqrt(D[i])
+
+
+def all_distances(X: NDArray, centroids: NDArray, out: NDArray) -> None:
+    """Euclidean distances of the rows of X to all centroids, into `out` (m, k)."""
+    _all_distances(X, centroids.astype(np.float64, copy=False), X.dtype == np.float32, out)
 
 
 @jit()
