@@ -7,7 +7,7 @@ threadpoolctl. Without it the blocks run one after the other and BLAS uses its o
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 _lock = threading.Lock()
 _limits: list[Any] = []  # the limiter in force, while any fit of this process runs
 _users = 0
+_pools: dict[int, ThreadPoolExecutor] = {}
 
 
 @cache
@@ -57,6 +58,26 @@ def _single_threaded_blas():  # type: ignore[no-untyped-def]
                 _limits.pop().__exit__(None, None, None)
 
 
+def _pool(n_threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: starting some for each visit to the rows would cost 0.3 ms."""
+    with _lock:
+        if n_threads not in _pools:
+            _pools[n_threads] = ThreadPoolExecutor(n_threads, "gpukm")
+        return _pools[n_threads]
+
+
+def _forget() -> None:
+    """In a forked process the threads are gone."""
+    global _lock, _users
+    _lock, _users = threading.Lock(), 0
+    _pools.clear()
+    _limits.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
 def run_blocks(task: Callable[[int], Any], count: int, n_threads: int) -> list[Any]:
     """[task(0), …, task(count - 1)], on `n_threads` threads; the first exception stops the others and is raised."""
     n_threads = min(n_threads, count)
@@ -68,7 +89,7 @@ def run_blocks(task: Callable[[int], Any], count: int, n_threads: int) -> list[A
 
     def work() -> None:
         while not stop.is_set():
-            with _lock_of_iterator:
+            with lock_of_indices:
                 index = next(indices, None)
             if index is None:
                 return
@@ -78,14 +99,19 @@ def run_blocks(task: Callable[[int], Any], count: int, n_threads: int) -> list[A
                 stop.set()
                 raise
 
-    _lock_of_iterator = threading.Lock()
-    with _single_threaded_blas(), ThreadPoolExecutor(n_threads - 1, "gpukm") as pool:
-        futures = [pool.submit(work) for _ in range(n_threads - 1)]
+    lock_of_indices = threading.Lock()
+    with _single_threaded_blas():
+        helpers = [_pool(n_threads - 1).submit(work) for _ in range(n_threads - 1)]
         try:
             work()  # this thread is one of them
-            for future in futures:
-                future.result()
         except BaseException:  # Ctrl-C, too: do not wait for the rest of the rows
             stop.set()
             raise
+        finally:
+            for helper in helpers:
+                if not helper.cancel():  # one that another fit's rows kept from starting is not needed any more
+                    wait([helper])
+        for helper in helpers:
+            if not helper.cancelled():
+                helper.result()
     return results

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numba
@@ -58,6 +59,36 @@ def test_the_environment_decides(monkeypatch):
     monkeypatch.setenv("GPUKM_ENGINE", "fortran")
     with pytest.raises(ValueError, match="'fortran'; it may be 'numpy' or 'numba'"):
         KMeans(5).fit(X)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+def test_a_forked_process_fits(name):
+    """After a fit has started threads, a fork of the process has none of them, and starts its own."""
+    code = FIT + (
+        "import os\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os._exit(0 if gpukm.KMeans(5, random_state=0).fit(X).inertia_ == model.inertia_ else 1)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    assert run(code, GPUKM_ENGINE=name).splitlines()[-1] == "0"
+
+
+def test_fits_in_several_threads_at_once(engine):
+    """Fits that share the threads do not disturb each other, and an error in one stays there."""
+    expected = KMeans(5, random_state=0).fit(X).inertia_
+    bad = np.where(np.arange(len(X))[:, None] == 40_000, np.float32(np.nan), X)
+
+    def fit(index):
+        if index % 3 == 2:
+            with pytest.raises(ValueError, match="40000"):
+                KMeans(5, random_state=0).fit(bad)
+            return expected
+        return KMeans(5, random_state=0).fit(X).inertia_
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(fit, range(12))) == {expected}
 
 
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "NUMBA_NUM_THREADS"])
