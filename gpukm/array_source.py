@@ -45,6 +45,7 @@ class ArraySource(Blocks):
         super().__init__(X, np.dtype(dtype), max_memory, n_threads, block_rows)
         self.sample_weight = sample_weight
         self.engine = kernels.engine_name(self._xp, self.n_samples * self.n_features)
+        self._order: NDArray | None = None  # of the rows as given, once they are arranged
         self._stats: ColumnStats | None = None
         self._bounds: tuple[NDArray, NDArray] | None = None
         self._frame: kernels.Frame | None = None
@@ -139,6 +140,34 @@ class ArraySource(Blocks):
             stats = self.stats()
             self._frame = kernels.Frame.of(low, high, stats.mean.astype(self.dtype), stats.totss / stats.total_weight)
         return self._frame
+
+    def arrange(self, n_clusters: int) -> None:
+        """Put the rows into an order that is good for steps with `n_clusters` centroids, in a copy.
+
+        Results stay the same. Labels and indices refer to that order from now on; `as_given` brings labels back.
+        """
+        if self._order is not None or not kernels.worth_arranging(
+            self.engine, self._X, self.dtype, n_clusters, self._memory
+        ):
+            return
+        low, high = self.bounds()
+        places = np.concatenate(
+            self.visit(lambda start, stop, _: kernels.codes(self.host_block(start, stop), low, high))
+        )
+        order = kernels.order_of(places)
+        rows = np.empty(self._X.shape, self.dtype)
+        self.visit(lambda start, stop, _: rows.__setitem__(slice(start, stop), self._X[order[start:stop]]))
+        self._X, self._order = rows, order
+        if self.sample_weight is not None:
+            self.sample_weight = self.sample_weight[order]
+
+    def as_given(self, labels: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Labels in the order of the rows as they were given."""
+        if self._order is None:
+            return labels
+        out = np.empty_like(labels)
+        out[self._order] = labels
+        return out
 
     # -- Lloyd -------------------------------------------------------------------------------------
 

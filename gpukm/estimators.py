@@ -209,6 +209,7 @@ class KMeans(FittedCentroids):
 
         source = ArraySource(samples.array, weight, dtype=samples.dtype, max_memory=int(self.max_memory))
         stats = source.stats()  # the first look at the values: raises for NaN and infinity
+        source.arrange(int(self.n_clusters))
         tol = float(self.tol) * stats.totss / (stats.total_weight * n_features)
         best: LloydResult | None = None
         interrupted = False
@@ -243,7 +244,7 @@ class KMeans(FittedCentroids):
             del self.feature_names_in_
         self.n_features_in_ = int(n_features)
         self.cluster_centers_ = from_numpy(best.centroids, samples.array)
-        self.labels_ = from_numpy(best.labels, samples.array)
+        self.labels_ = from_numpy(source.as_given(best.labels), samples.array)
         self.inertia_ = float(best.inertia)
         self.n_iter_ = int(best.n_iter)
         self.converged_ = bool(best.converged)

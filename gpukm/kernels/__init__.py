@@ -1,6 +1,7 @@
 """The steps of Lloyd's algorithm on blocks of rows; outside this folder nobody knows which engine runs."""
 
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
+from gpukm.kernels.arrange import codes, order_of, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
 from gpukm.kernels.engine import FEW, engine_name
 from gpukm.kernels.hashing import hash_rows, mix
@@ -19,10 +20,13 @@ __all__ = [
     "all_distances",
     "assign",
     "block_rows",
+    "codes",
     "engine_name",
     "hash_rows",
     "lloyd_step",
     "mix",
+    "order_of",
     "own_distances",
     "scores",
+    "worth_arranging",
 ]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.exact import TINY, U32, U64, gamma, margin
+from gpukm.kernels.boxes_numba import STRIPS, Boxes, box_of, pack_survivors, survivors
 from gpukm.kernels.jit_numba import ANY_ORDER, FUSED, jit
 from gpukm.kernels.vectors_numba import GROUP, LANES, QUAD, ROWS, prefetch, score_tile, store_tile, transpose
 
@@ -32,6 +33,7 @@ class Packed:
     shift : (d or up to 3 more,) in the compute dtype, padded with zeros
     scale : power of two
     plain : whether rows are float32 and need no scale
+    boxes : the same for `survivors`
     limits : kappa20, most (see `Scorer`), and the factor within which D summed in any order holds the nearest
     """
 
@@ -42,11 +44,13 @@ class Packed:
     scale: float
     plain: bool
     limits: tuple[np.float32, np.float32, float]
+    boxes: Boxes
 
     @property
     def arguments(self) -> tuple:
         """What the compiled functions take."""
-        return self.shift, self.scale, self.plain, self.tiles, self.base, self.centroids, self.limits
+        tiles = self.tiles, self.base, self.centroids
+        return self.shift, self.scale, self.plain, *tiles, self.limits, self.boxes.arguments
 
     @classmethod
     def of(cls, scorer: Any) -> "Packed":
@@ -65,7 +69,7 @@ class Packed:
         shift = np.zeros(-(-d // QUAD) * QUAD, scorer.frame.shift.dtype)
         shift[:d] = scorer.frame.shift
         plain = bool(shift.dtype == np.float32 and scorer.frame.scale == 1.0)
-        return cls(tiles, base, centroids, shift, scorer.frame.scale, plain, limits)
+        return cls(tiles, base, centroids, shift, scorer.frame.scale, plain, limits, Boxes.of(scorer))
 
 
 @jit(FUSED)
@@ -176,13 +180,18 @@ def assign_rows(X, first, last, packed, slack, labels):
 
     `packed` is `Packed.arguments`; `slack` (m,) and `labels` (m,) as in `assign`.
     """
-    shift, scale, _, tiles, base, centroids, (kappa20, most, within) = packed
-    d = X.shape[1]
+    shift, scale, _, tiles, base, centroids, (kappa20, most, within), boxes = packed
+    d, k = X.shape[1], len(centroids)
     strip, waiting = strip_for(d), strip_for(d)
     scores = np.empty((GROUP, ROWS), np.float32)
     best, second = np.empty(ROWS, np.float32), np.empty(ROWS, np.float32)
     label = np.empty(ROWS, np.int32)
     open_rows, threshold, waits = np.empty(ROWS, np.int64), np.empty(ROWS, np.float32), 0
+    columns, ask, survived = boxes[0], boxes[0].shape[1] > 0, 0
+    at, reach, sides = np.empty(k, np.float32), np.empty(k, np.float32), np.empty((3, d), np.float32)
+    index = np.arange(np.int32(k + 1))
+    few, few_base = (np.empty_like(tiles), np.empty_like(base)) if ask else (tiles, base)
+    own, own_base, groups = tiles, base, len(tiles)
     undecided = 0
     for start in range(first, last, ROWS):
         count = min(ROWS, last - start)
@@ -190,11 +199,20 @@ def assign_rows(X, first, last, packed, slack, labels):
         second[:] = FAR
         label[:] = 0
         fill_strip(X, packed, start, strip)
-        for g in range(len(tiles)):
+        if ask and (start - first) % (STRIPS * ROWS) == 0:
+            box_of(X, packed, start, min(start + STRIPS * ROWS, last), sides)
+            left = survivors(sides, boxes, at, reach, index)
+            own, own_base, groups = few, few_base, pack_survivors(index, left, columns, base, few, few_base)
+            survived += left
+            if 2 * survived * STRIPS * ROWS > k * (start + STRIPS * ROWS - first):
+                ask, own, own_base, groups = False, tiles, base, len(tiles)
+                for j in range(k):
+                    index[j] = j
+        for g in range(groups):
             score_tile(
                 strip.ctypes.data,
-                tiles[g].ctypes.data,
-                base.ctypes.data + 4 * GROUP * g,
+                own[g].ctypes.data,
+                own_base.ctypes.data + 4 * GROUP * g,
                 best.ctypes.data,
                 second.ctypes.data,
                 label.ctypes.data,
@@ -203,11 +221,11 @@ def assign_rows(X, first, last, packed, slack, labels):
             )
         several = 0
         for i in range(count):
-            own = slack[start + i]
-            centroid_part = best[i] * kappa20 + np.float32(12.5) * own
+            rows_part = slack[start + i]
+            centroid_part = best[i] * kappa20 + np.float32(12.5) * rows_part
             centroid_part = centroid_part if centroid_part < most else most
-            best[i] += centroid_part + np.float32(1.25) * own
-            labels[start + i] = label[i]
+            best[i] += centroid_part + np.float32(1.25) * rows_part
+            labels[start + i] = index[label[i]]
             several += second[i] <= best[i]
         if several == 0:
             continue
