@@ -60,7 +60,8 @@ class KMeans(FittedCentroids):
     device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
         Where to compute. "auto" is where X is. This version has no CUDA engine: "cuda" raises.
     max_memory : int, default=64 MiB
-        Bytes that temporaries may take up beside X, labels and distances.
+        Bytes that temporaries may take up beside X, labels and distances. Where it pays, and within these bytes, a copy
+        of X is made with its rows sorted in space (for up to 4 features and from 64 clusters on).
     callback : callable or None, default=None
         Called with each `Iteration` of each run; something true ends the run.
 
