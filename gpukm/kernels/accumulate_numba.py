@@ -61,7 +61,8 @@ def move_rows(X, first, last, weights, labels, old_labels, scale, bits, store):
     count = np.int64(scale[d])
     moved, used = 0, 1
     rest = np.empty(d)
-    for i in range(first, last):
+    X, labels, old_labels, weights = X[first:last], labels[first:last], old_labels[first:last], weights[first:last]
+    for i in range(last - first):  # indices that cannot be negative
         new, old = labels[i], old_labels[i]
         if new == old:
             continue

@@ -189,7 +189,7 @@ def assign_rows(X, first, last, packed, slack, labels):
     open_rows, threshold, waits = np.empty(ROWS, np.int64), np.empty(ROWS, np.float32), 0
     columns, ask, survived = boxes[0], boxes[0].shape[1] > 0, 0
     at, reach, sides = np.empty(k, np.float32), np.empty(k, np.float32), np.empty((3, d), np.float32)
-    index = np.arange(np.int32(k + 1))
+    index = np.empty(k + 1, np.int32)
     few, few_base = (np.empty_like(tiles), np.empty_like(base)) if ask else (tiles, base)
     own, own_base, groups = tiles, base, len(tiles)
     undecided = 0
@@ -206,8 +206,6 @@ def assign_rows(X, first, last, packed, slack, labels):
             survived += left
             if 2 * survived * STRIPS * ROWS > k * (start + STRIPS * ROWS - first):
                 ask, own, own_base, groups = False, tiles, base, len(tiles)
-                for j in range(k):
-                    index[j] = j
         for g in range(groups):
             score_tile(
                 strip.ctypes.data,
@@ -220,13 +218,19 @@ def assign_rows(X, first, last, packed, slack, labels):
                 d,
             )
         several = 0
+        found, rows_part = (
+            labels[start : start + count],
+            slack[start : start + count],
+        )  # indices that cannot be negative
         for i in range(count):
-            rows_part = slack[start + i]
-            centroid_part = best[i] * kappa20 + np.float32(12.5) * rows_part
+            centroid_part = best[i] * kappa20 + np.float32(12.5) * rows_part[i]
             centroid_part = centroid_part if centroid_part < most else most
-            best[i] += centroid_part + np.float32(1.25) * rows_part
-            labels[start + i] = index[label[i]]
+            best[i] += centroid_part + np.float32(1.25) * rows_part[i]
+            found[i] = label[i]
             several += second[i] <= best[i]
+        if ask:
+            for i in range(count):
+                found[i] = index[found[i]]
         if several == 0:
             continue
         undecided += several
