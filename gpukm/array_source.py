@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gpukm import kernels
-from gpukm._arrays import is_numpy
+from gpukm._arrays import from_numpy, is_numpy, to_numpy
 from gpukm._blocks import Blocks
 from gpukm._validation import nonfinite_message
 from gpukm.exact import Grid, Sums, check_range, sums_like
@@ -223,11 +223,7 @@ class ArraySource(Blocks):
 
     def assign(self, centroids: NDArray) -> NDArray[np.int32]:
         """(n,) int32 labels for `centroids`, leaving the state of the fit alone."""
-        low, high = self.bounds()
-        centre = centroids.mean(axis=0, dtype=np.float64)
-        scatter = float(((centroids - centre) ** 2).sum() / len(centroids))
-        frame = kernels.Frame.of(low, high, centre.astype(self.dtype), scatter)
-        scorer = kernels.Scorer.of(frame, centroids, self.engine)
+        scorer = kernels.Scorer.of(self._frame_about(centroids), centroids, self.engine)
         rows = kernels.block_rows(len(centroids), self.n_features, self._memory // self._threads)
         labels = np.empty(self.n_samples, np.int32)
 
@@ -237,14 +233,22 @@ class ArraySource(Blocks):
         self.visit(visit, rows=rows)
         return labels
 
+    def sizes(self, labels: NDArray[np.int32], n_clusters: int) -> NDArray[np.int64]:
+        """(k,) rows of each label."""
+        return np.bincount(labels, minlength=n_clusters)
+
+    def _frame_about(self, centroids: NDArray) -> kernels.Frame:
+        """A frame that needs no statistics but the bounds."""
+        low, high = self.bounds()
+        centre = centroids.mean(axis=0, dtype=np.float64)
+        scatter = float(((centroids - centre) ** 2).sum() / len(centroids))
+        return kernels.Frame.of(low, high, centre.astype(self.dtype), scatter)
+
     # -- distances ---------------------------------------------------------------------------------
 
     def inertia(self, centroids: NDArray, labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], float]:
         """((k,) sum of w D of each cluster, their total), each an exact sum rounded once."""
-        low, high = self.bounds()
-        reach = np.maximum(np.abs(high - centroids.min(axis=0)), np.abs(low - centroids.max(axis=0)))
-        bound = float(np.sum(np.maximum(reach, high - low) ** 2) * 1.01)
-        grid = Grid.of(bound * self._w_max, self.n_samples)
+        grid = self._inertia_grid(centroids)
 
         def visit(start: int, stop: int, scratch: dict) -> None:
             if "sums" not in scratch:
@@ -254,6 +258,12 @@ class ArraySource(Blocks):
 
         sums = self._collect(visit)
         return sums.totals()[:, 0], float(sums.whole().totals()[0, 0])
+
+    def _inertia_grid(self, centroids: NDArray) -> Grid:
+        """The grid of the sums w D."""
+        low, high = self.bounds()
+        reach = np.maximum(np.abs(high - centroids.min(axis=0)), np.abs(low - centroids.max(axis=0)))
+        return Grid.of(float(np.sum(np.maximum(reach, high - low) ** 2) * 1.01) * self._w_max, self.n_samples)
 
     def distances(self, centroids: NDArray) -> NDArray:
         """(n, k) Euclidean distances sqrt(D), in the compute dtype."""
@@ -276,13 +286,17 @@ class ArraySource(Blocks):
         self.visit(visit)
         if self.sample_weight is not None:
             D[self.sample_weight == 0] = 0.0  # a row without weight is no row
+        return self._farthest(D, count)
+
+    def _farthest(self, D: Array, count: int) -> list[Far]:
+        """The rows of greatest positive D, of whatever namespace; D is used up."""
         found: list[Far] = []
         while len(found) < count and (greatest := D.max()) > 0:
-            ties = np.flatnonzero(D == greatest)
+            ties = to_numpy(D == greatest).nonzero()[0]
             contents, inverse = np.unique(self.rows(ties), axis=0, return_inverse=True)  # in order of content
             for index in range(min(len(contents), count - len(found))):
                 found.append(Far(contents[index], ties[inverse.ravel() == index]))
-            D[ties] = 0.0
+            D[from_numpy(ties, D)] = 0.0
         return found
 
     def without(self, sums: Sums, indices: NDArray[np.int64]) -> Sums:
@@ -292,7 +306,8 @@ class ArraySource(Blocks):
         for start in range(0, len(indices), 4096):
             part = slice(start, start + 4096)
             w = None if weights is None else weights[part]
-            kernels.accumulate(self.rows(indices[part]), np, self._labels[indices[part]], out, weights=w)
+            labels = to_numpy(self._labels[from_numpy(indices[part], self._labels)])
+            kernels.accumulate(self.rows(indices[part]), np, labels, out, weights=w)
         rest = sums.copy()
         rest.add(out, sign=-1)
         return rest

@@ -111,7 +111,7 @@ def lloyd(
         source.step(centroids)
     labels = source.labels.copy()
     withinss, inertia = source.inertia(centroids, labels)
-    sizes = np.bincount(labels, minlength=len(centroids))
+    sizes = source.sizes(labels, len(centroids))
     return LloydResult(centroids, labels, inertia, withinss, sizes, len(history), converged, history, interrupted)
 
 

@@ -63,10 +63,13 @@ class SampleSource(Protocol):
 
     @property
     def labels(self) -> NDArray[np.int32]:
-        """Labels of the last finished step."""
+        """Labels of the last finished step, wherever the samples are."""
 
     def inertia(self, centroids: NDArray, labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], float]:
         """(sum of w D of each cluster, their total)."""
+
+    def sizes(self, labels: NDArray[np.int32], n_clusters: int) -> NDArray[np.int64]:
+        """(k,) rows of each label."""
 
     def farthest(self, centroids: NDArray, count: int) -> list[Far]:
         """Up to `count` rows of different content and positive D, farthest from their centroids first."""

@@ -74,11 +74,17 @@ class Frame:
 
             return slack(X, self)
         T = self.apply(X)
-        kappa = margin(X.shape[1], U32)
+        factor, tiny = slack_terms(X.shape[1])
         squares = np.einsum("ij,ij->i", T, T)
-        squares *= np.float32(kappa * (1 + 40 * kappa) * (1 + 2 * kappa))
-        squares += np.float32(TINY)
+        squares *= factor
+        squares += tiny
         return squares
+
+
+def slack_terms(n_features: int) -> tuple[np.float32, np.float32]:
+    """(factor, constant) that make the margin's kappa |x'|^2, rounded up, of a computed |x'|^2."""
+    kappa = margin(n_features, U32)
+    return np.float32(kappa * (1 + 40 * kappa) * (1 + 2 * kappa)), np.float32(TINY)
 
 
 @dataclass(frozen=True)

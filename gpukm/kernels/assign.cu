@@ -1,0 +1,145 @@
+// assign: nearest centroid of each row by float32 scores on the CUDA cores, for any number of features and centroids.
+//
+//            BN centroids              256 threads, each TM rows by TN centroids of the tile of scores in registers;
+//          +-------------+             slabs of BK features of rows and centroids pass through shared memory,
+//   BM     |  TM x TN    |             transposed. The least score of a row, its centroid and the runner-up stay in
+//   rows   |  a thread   |             registers through all tiles of centroids; no score is stored.
+//          +-------------+
+//
+// A row whose runner-up is farther than the margin is decided: its label is compared with the old one, and if it
+// changed the row joins `moved`. The other rows join `open`, for `settle`.
+//
+// role  argument   shape       dtype
+// IN    X          (n, d)      Value    row-major; this launch takes the rows `first` to `first + m`
+// IN    shift      (d)         Real
+// IN    scale                  float64  a power of two
+// IN    operand    (k, d + 1)  float32  -c' and the start of the sum
+// IN    limits     (4)         float32  see `threshold` in exact.cuh
+// INOUT labels     (n)         int32
+// OUT   moved      (m, 2)      int32    row - first, old label; in no order
+// OUT   open       (m)         int32    row - first; in no order
+// OUT   margins    (m)         float32  the threshold of each open row
+// INOUT lengths    (2)         int32    of `open` and of `moved`; zero before the launch
+//
+// Cost: m k d fused multiply-adds, 5 operations a pair for the runner-up and the label; X is read k / BN times, from
+// the second-level cache but for the first. Fused multiply-adds bind from d = 16 on.
+// Hazards: two barriers a slab; a block reserves its part of the lists with one atomic each, so their order varies.
+
+#include "exact.cuh"
+
+extern "C" __global__ void __launch_bounds__(256)
+assign(const Value* X, long long first, int m, int d, int k, const Real* shift, double scale, const float* operand,
+       const float* limits, int* labels, int* moved, int* open, float* margins, int* lengths)
+{
+    constexpr int BM = 16 * TM, BN = 16 * TN;
+    __shared__ __align__(16) float xs[BK][BM + 4];
+    __shared__ __align__(16) float cs[BK][BN + 4];
+    __shared__ float squares[BM];
+    __shared__ int sizes[2], starts[2];
+    const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
+    const int row0 = blockIdx.x * BM;
+    if (threadIdx.x < 2) sizes[threadIdx.x] = 0;
+
+    float best[TM], second[TM], parts[TM];
+    int label[TM], place[TM];
+    #pragma unroll
+    for (int i = 0; i < TM; ++i) {
+        best[i] = second[i] = FAR;
+        parts[i] = 0.0f;
+        label[i] = 0;
+    }
+    for (int col0 = 0; col0 < k; col0 += BN) {
+        float acc[TM][TN];
+        #pragma unroll
+        for (int j = 0; j < TN; ++j) {
+            const int c = col0 + column_of<TN>(tx, j);
+            const float start = c < k ? operand[(long long)c * (d + 1) + d] : FAR;
+            #pragma unroll
+            for (int i = 0; i < TM; ++i) acc[i][j] = start;
+        }
+        for (int j0 = 0; j0 < d; j0 += BK) {
+            __syncthreads();
+            const int q = threadIdx.x % BK, j = j0 + q;
+            const Real centre = j < d ? shift[j] : (Real)0;
+            #pragma unroll
+            for (int i = 0; i < TM; ++i) {  // BK is 16: thread t loads feature t % 16 of the rows t / 16 + 16 i
+                const int r = threadIdx.x / BK + i * (256 / BK);
+                const bool inside = row0 + r < m && j < d;
+                const float x = inside ? framed(X[(first + row0 + r) * d + j], centre, scale) : 0.0f;
+                xs[q][r] = x;
+                if (col0 == 0) parts[i] = __fmaf_rn(x, x, parts[i]);
+            }
+            #pragma unroll
+            for (int i = 0; i < TN; ++i) {
+                const int c = threadIdx.x / BK + i * (256 / BK);
+                cs[q][c] = col0 + c < k && j < d ? operand[(long long)(col0 + c) * (d + 1) + j] : 0.0f;
+            }
+            __syncthreads();
+            #pragma unroll
+            for (int s = 0; s < BK; ++s) {
+                float x[TM], c[TN];
+                load_floats<TM>(x, &xs[s][ty * TM]);
+                #pragma unroll
+                for (int part = 0; part < TN; part += 4) load_floats<4>(c + part, &cs[s][column_of<TN>(tx, part)]);
+                #pragma unroll
+                for (int i = 0; i < TM; ++i)
+                    #pragma unroll
+                    for (int e = 0; e < TN; ++e) acc[i][e] = __fmaf_rn(x[i], c[e], acc[i][e]);
+            }
+        }
+        #pragma unroll
+        for (int i = 0; i < TM; ++i)
+            #pragma unroll
+            for (int j = 0; j < TN; ++j) {
+                second[i] = fminf(second[i], fmaxf(best[i], acc[i][j]));
+                label[i] = acc[i][j] < best[i] ? col0 + column_of<TN>(tx, j) : label[i];
+                best[i] = fminf(best[i], acc[i][j]);
+            }
+    }
+    #pragma unroll
+    for (int i = 0; i < TM; ++i) {
+        for (int step = 8; step; step /= 2) parts[i] += __shfl_xor_sync(~0u, parts[i], step);
+        if (tx == 0) squares[threadIdx.x / BK + i * (256 / BK)] = parts[i];
+    }
+    __syncthreads();
+    #pragma unroll
+    for (int i = 0; i < TM; ++i) {
+        for (int step = 8; step; step /= 2) {
+            const float b = __shfl_xor_sync(~0u, best[i], step), s = __shfl_xor_sync(~0u, second[i], step);
+            const int l = __shfl_xor_sync(~0u, label[i], step);
+            second[i] = fminf(fmaxf(best[i], b), fminf(second[i], s));
+            label[i] = b < best[i] ? l : label[i];
+            best[i] = fminf(best[i], b);
+        }
+        if (tx != 0) continue;
+        best[i] = threshold(best[i], squares[ty * TM + i], limits);
+        const int row = row0 + ty * TM + i;
+        if (row >= m) continue;
+        const int old = labels[first + row];
+        if (!(second[i] > best[i])) {
+            place[i] = atomicAdd(&sizes[0], 1);
+            label[i] = -1;
+        } else if (old != label[i]) {
+            labels[first + row] = label[i];
+            place[i] = atomicAdd(&sizes[1], 1);
+            label[i] = old;
+        } else
+            place[i] = -1;
+    }
+    __syncthreads();
+    if (threadIdx.x < 2) starts[threadIdx.x] = atomicAdd(lengths + threadIdx.x, sizes[threadIdx.x]);
+    __syncthreads();
+    if (tx != 0) return;
+    #pragma unroll
+    for (int i = 0; i < TM; ++i) {
+        const int row = row0 + ty * TM + i;
+        if (row >= m || place[i] < 0) continue;
+        if (!(second[i] > best[i])) {
+            open[starts[0] + place[i]] = row;
+            margins[starts[0] + place[i]] = best[i];
+        } else {
+            moved[2 * (starts[1] + place[i])] = row;
+            moved[2 * (starts[1] + place[i]) + 1] = label[i];
+        }
+    }
+}

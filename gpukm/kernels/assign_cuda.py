@@ -1,0 +1,191 @@
+"""assign, CUDA: which kernel labels the rows, its constants, and the launches. Kernels: lloyd_step.cu, assign.cu, settle.cu.
+
+Few features (up to FUSED): one kernel reads X once, labels, settles and brings the sums up to date. More: `assign`
+scores tiles, `settle` decides the rows it left open, `move_rows` the sums, on parts of the rows, so that the lists that
+pass between them stay small.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpukm.kernels._nvrtc import Configuration, Kernel
+from gpukm.kernels.accumulate_cuda import NEAR_LIMBS, DeviceSums, blocks, move_rows, value_define
+from gpukm.kernels.assign import Scorer, slack_terms
+
+Array = Any  # on the device
+FUSED = 16  # features up to which a row fits a thread's registers
+TILE = 16  # threads along each side of a tile of scores
+SLAB = 16  # features that pass through shared memory at once
+LIST_BYTES = 16  # of a row in the lists: moved (8), open (4), margin (4)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a step is launched: a function of n, k, d, the dtype and the device's facts.
+
+    Attributes
+    ----------
+    kernel : that labels the rows
+    threads, rows : of a block
+    shared : bytes of dynamic shared memory
+    part : rows of a launch; all of them where the kernel does everything
+    fused : whether it does
+    """
+
+    kernel: Kernel
+    threads: int
+    rows: int
+    shared: int
+    part: int
+    fused: bool
+
+
+def plan(n: int, k: int, d: int, value: int, facts: Any, memory: int, sums: bool = True) -> Plan:
+    """Choose by cost: reading X once binds where rows and centroids are small, multiply-adds elsewhere.
+
+    Parameters
+    ----------
+    value : bytes of a value
+    facts : of the device, see `_cuda.Facts`
+    memory : bytes that lists may take
+    sums : whether sums are asked for
+    """
+    group = 1 if k <= 32 else 8
+    stride = (d + 4) // 4 * 4
+    packed = 4 * stride * (-(-k // group) * group)
+    near = 8 * NEAR_LIMBS * k * (d + 1)
+    if d <= FUSED and packed <= facts.shared:
+        rows = 4 if d <= 4 else 2
+        keep = sums and packed + near <= facts.shared
+        defines = (("VALUE", value), ("D", d), ("GROUP", group), ("ROWS", rows), ("THREADS", 128), ("NEAR", int(keep)))
+        kernel = Kernel("lloyd_step", "lloyd_step", defines)
+        return Plan(kernel, 128, 128 * rows, packed + near * keep, n, True)
+    columns = 4 if k <= 64 else 8
+    kernel = Kernel("assign", "assign", (("VALUE", value), ("BK", SLAB), ("TM", 8), ("TN", columns)))
+    part = min(max(memory // LIST_BYTES, 1 << 16), 1 << 26, n)
+    return Plan(kernel, TILE * TILE, TILE * 8, 0, part, False)
+
+
+@dataclass(frozen=True)
+class Operands:
+    """A `Scorer` on the device.
+
+    Attributes
+    ----------
+    shift : (d,) compute dtype; scale : float64
+    operand : (k, d + 1) float32; centroids : (k, d) float64; limits : (4,) float32, see `threshold` in exact.cuh
+    """
+
+    shift: Array
+    scale: np.float64
+    operand: Array
+    centroids: Array
+    limits: Array
+
+    @classmethod
+    def of(cls, gpu: Any, scorer: Scorer) -> "Operands":
+        """Bring a scorer to the device. Where scores can prove nothing, limits leave every row open."""
+        factor, tiny = slack_terms(scorer.centroids.shape[1])
+        limits = np.array([factor, np.inf if scorer.hopeless else tiny, scorer.kappa20, scorer.most], np.float32)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return cls(
+                gpu.to_device(scorer.frame.shift),
+                np.float64(scorer.frame.scale),
+                gpu.to_device(scorer.operand),
+                gpu.to_device(scorer.centroids.astype(np.float64)),
+                gpu.to_device(limits),
+            )
+
+
+def lloyd_step(
+    gpu: Any, X: Array, scorer: Scorer, labels: Array, weights: Array | None, sums: DeviceSums | None, memory: int
+) -> tuple[int, int]:
+    """Label all rows, and bring the sums up to date for those whose label changed.
+
+    Parameters
+    ----------
+    X : (n, d) uint8|float32|float64 on the device, C-contiguous
+    labels : (n,) int32, changed in place; -1 throughout when `sums` do not hold the rows yet
+    weights : (n,) float64 or None
+    sums : None where labels are all that is asked for
+    memory : bytes that temporaries may take
+
+    Returns
+    -------
+    changed, undecided : int
+    """
+    n, d = X.shape
+    k = len(scorer.centroids)
+    chosen = plan(n, k, d, X.dtype.itemsize, gpu.facts, memory, sums is not None)
+    own = Operands.of(gpu, scorer)
+    if chosen.fused:
+        counts = gpu.zeros(2, np.uint64)
+        gpu.launch(
+            chosen.kernel,
+            blocks(gpu.facts, -(-n // chosen.rows)),
+            (chosen.threads,),
+            (X, np.int64(n), np.int32(k), own.shift, own.scale, own.operand, own.centroids, own.limits, weights)
+            + (*(sums.arguments if sums else (None, np.float64(0), None, None)), labels, counts),
+            chosen.shared,
+        )
+        changed, undecided = gpu.to_host(counts)
+        return int(changed), int(undecided)
+    parts = range(0, n, chosen.part)
+    lengths = gpu.zeros((len(parts), 2), np.int32)
+    moved, open_rows = gpu.empty((chosen.part, 2), np.int32), gpu.empty(chosen.part, np.int32)
+    margins = gpu.empty(chosen.part, np.float32)
+    settle = Kernel("settle", "settle_rows", (value_define(X),))
+    for index, first in enumerate(parts):
+        m = min(chosen.part, n - first)
+        framed = (np.int32(d), np.int32(k), own.shift, own.scale, own.operand)
+        gpu.launch(
+            chosen.kernel,
+            (-(-m // chosen.rows),),
+            (chosen.threads,),
+            (X, np.int64(first), np.int32(m), *framed, own.limits, labels, moved, open_rows, margins, lengths[index]),
+        )
+        gpu.launch(
+            settle,
+            blocks(gpu.facts, -(-m // 4)),
+            (128,),
+            (X, np.int64(first), *framed, own.centroids, open_rows, margins, labels, moved, lengths[index]),
+        )
+        if sums is not None:
+            move_rows(gpu, X, first, m, weights, labels, moved, lengths[index], sums)
+    undecided, changed = gpu.to_host(lengths).sum(axis=0, dtype=np.int64)
+    return int(changed), int(undecided)
+
+
+CONFIGURATIONS = [
+    *(
+        Configuration(
+            Kernel(
+                "lloyd_step",
+                "lloyd_step",
+                (("VALUE", value), ("D", d), ("GROUP", group), ("ROWS", rows), ("THREADS", 128), ("NEAR", near)),
+            ),
+            75,
+            128,
+            0,
+        )
+        for value, d, group, rows, near in [
+            (1, 3, 1, 4, 1),
+            (1, 3, 8, 4, 1),
+            (4, 1, 1, 4, 1),
+            (4, 2, 1, 4, 1),
+            (4, 3, 8, 4, 0),
+            (4, 8, 8, 2, 1),
+            (4, 16, 8, 2, 1),
+            (8, 3, 8, 4, 1),
+            (8, 16, 8, 2, 0),
+        ]
+    ),
+    *(
+        Configuration(Kernel("assign", "assign", (("VALUE", value), ("BK", SLAB), ("TM", 8), ("TN", columns))), 75, 128, 20000)
+        for value in (1, 4, 8)
+        for columns in (4, 8)
+    ),
+    *(Configuration(Kernel("settle", "settle_rows", (("VALUE", value),)), 75, 64, 0) for value in (1, 4, 8)),
+]

@@ -1,0 +1,18 @@
+"""The steps on a CUDA device, as `gpukm.device_source` calls them."""
+
+from gpukm.kernels.accumulate_cuda import DeviceSums
+from gpukm.kernels.assign_cuda import lloyd_step
+from gpukm.kernels.columns_cuda import column_sums, extremes
+from gpukm.kernels.inertia_cuda import add_inertia, distances, own_distances
+from gpukm.kernels.potential_cuda import DevicePotential
+
+__all__ = [
+    "DevicePotential",
+    "DeviceSums",
+    "add_inertia",
+    "column_sums",
+    "distances",
+    "extremes",
+    "lloyd_step",
+    "own_distances",
+]
