@@ -82,6 +82,7 @@ UPWARDS = {("estimators", "model_io")}
 
 # Which modules may import an optional package, and then only inside a function.
 OPTIONAL = {
+    "cupy": {"kernels"},
     "llvmlite": {"kernels"},
     "numba": {"kernels"},
     "PIL": {"_images"},

@@ -1,0 +1,97 @@
+"""A shared library for each kernel file, kept by the contents of all that went into it."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from gpukm.kernels._nvrtc import signatures
+
+HERE = Path(__file__).parent
+CACHE = Path(os.environ.get("GPUKM_EMULATOR_CACHE") or Path(tempfile.gettempdir()) / f"gpukm-emulator-{os.getuid()}")
+SANITIZE = os.environ.get("GPUKM_SANITIZE", "")  # of launches that do not say
+CHECKS = "alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero"
+MODES = {
+    "": [f"-fsanitize={CHECKS}", "-fno-sanitize-recover=all"],
+    "address": ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fsanitize-sections=shared_memory"],
+    "thread": ["-g", "-fsanitize=thread"],
+}
+FLAGS = ["-std=c++17", "-O1", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-fPIC"]
+WARNINGS = ["-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function"]
+# Dynamic shared memory declared in a kernel; the size of the block's own is known to the scheduler.
+_EXTERN = re.compile(r"extern\s+__shared__\s+(?:__align__\(\d+\)\s*)?([\w ]*?\w)\s+(\w+)\s*\[\s*\]\s*;")
+
+
+def unavailable() -> str | None:
+    """Why kernels cannot be emulated here, or None."""
+    if not (sys.platform == "linux" and os.uname().machine == "x86_64"):
+        return "the emulator switches stacks as Linux on x86-64 does"
+    return None if shutil.which("g++") else "the emulator needs g++"
+
+
+def require() -> None:
+    """Skip the tests of a module where kernels cannot be emulated."""
+    if (reason := unavailable()) is not None:
+        pytest.skip(reason, allow_module_level=True)
+
+
+def library(text: str, file: str, defines, sanitize: str) -> Path:
+    """The library of a kernel file, compiled if there is none yet."""
+    names = list(signatures(text))
+    unit = "\n".join(
+        [
+            '#include "cuda.h"',
+            '#include "intrinsics.h"',
+            "namespace {",  # so that no symbol is shared with the library of other defines
+            f'#line 1 "{file}.cu"',
+            _EXTERN.sub(r"\1* const \2 = reinterpret_cast<\1*>(emulator::dynamic_shared());", text),
+            "}",
+            *(f"EMULATED_KERNEL({name})" for name in names),
+        ]
+    )
+    flags = [*FLAGS, *WARNINGS, *MODES[sanitize], *(f"-D{name}={value}" for name, value in defines), f"-I{HERE}"]
+    script = f"-Wl,-T,{HERE / 'shared.ld'}"
+    return _made(unit, flags, [scheduler(sanitize), "-shared", script], ".so")
+
+
+@cache
+def scheduler(sanitize: str) -> str:
+    """The compiled scheduler, without the sanitizer's instrumentation."""
+    unit = f'#include "{HERE / "scheduler.cpp"}"\n'
+    return str(_made(unit, [*FLAGS, "-O2", "-Wall", "-Werror", *([] if sanitize else ["-DPLAIN"])], ["-c"], ".o"))
+
+
+def _made(unit: str, flags: list[str], rest: list[str], suffix: str) -> Path:
+    parts = [unit, *flags, *rest, *_headers(), _compiler()]
+    target = CACHE / (hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24] + suffix)
+    if not target.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+            source, made = Path(folder, "unit.cpp"), Path(folder, "made")
+            source.write_text(unit, encoding="utf-8")
+            command = ["g++", *flags, str(source), *rest, "-o", str(made)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(f"g++ refuses the kernels:\n{done.stderr}")
+            os.replace(made, target)
+    return target
+
+
+@cache
+def _headers() -> tuple[str, ...]:
+    return tuple(
+        path.read_text(encoding="utf-8") for path in sorted(HERE.glob("*")) if path.suffix in (".h", ".cpp", ".ld")
+    )
+
+
+@cache
+def _compiler() -> str:
+    machine = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")][:1]
+    return subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout + "".join(machine)
