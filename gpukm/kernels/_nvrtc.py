@@ -92,6 +92,7 @@ TYPES = {
     "double": "float64",
 }
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
+_INCLUDE = re.compile(r'^#include "([\w.]+)"$', re.M)
 _BRACKETS = r"\((?:[^()]|\([^()]*\))*\)"
 _ENTRY = re.compile(
     rf'extern\s+"C"\s+__global__\s+(?:__launch_bounds__\s*{_BRACKETS}\s*)?void\s+'
@@ -105,12 +106,17 @@ _USAGE = re.compile(
 
 
 def body(file: str, folder: Any = KERNELS) -> str:
-    """The text of a .cu file as it stands."""
+    """The text of a .cu file, with that of each file it includes in place of the line that says so."""
     path = folder / f"{file}.cu"
     if not path.is_file():
         there = ", ".join(sorted(p.name for p in folder.iterdir() if p.name.endswith(".cu"))) or "none"
         raise FileNotFoundError(f"there is no kernel file {file}.cu in {folder}; there are: {there}")
-    return str(path.read_text(encoding="utf-8"))
+    text = str(path.read_text(encoding="utf-8"))
+    for found in _INCLUDE.finditer(text):
+        line = text[: found.start()].count("\n") + 2
+        pasted = (KERNELS / found[1]).read_text(encoding="utf-8")
+        text = text.replace(found[0], f'#line 1 "{found[1]}"\n{pasted}\n#line {line} "{file}.cu"')
+    return text
 
 
 def source(file: str, folder: Any = KERNELS) -> str:

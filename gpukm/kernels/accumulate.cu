@@ -26,17 +26,14 @@ move_rows(const Value* X, long long first, int d, int k, const double* weights, 
 {
     const Sums out = {sums, nullptr, (long long)k * (d + 1), used, radix};
     const int lanes = d < 256 ? d + 1 : 256, at_once = 256 / lanes;  // rows side by side where they are short
-    if (threadIdx.x >= at_once * lanes) return;
-    const int lane = threadIdx.x % lanes;
-    for (int i = blockIdx.x * at_once + threadIdx.x / lanes; i < lengths[1]; i += gridDim.x * at_once) {
+    if (thread() >= at_once * lanes) return;
+    const int lane = thread() % lanes;
+    for (int i = blockIdx.x * at_once + thread() / lanes; i < lengths[1]; i += gridDim.x * at_once) {
         const long long row = first + moved[2 * i];
         const int old = moved[2 * i + 1];
         const long long to = (long long)labels[row] * (d + 1), from = (long long)old * (d + 1);
         const double w = weights ? weights[row] : 1.0;
         for (int j = lane; j <= d; j += lanes)
-            if (j < d)
-                move_product(out, widen(X[row * d + j]), w, units[j], to + j, old < 0 ? -1 : from + j);
-            else
-                move_term(out, w * units[d], to + d, old < 0 ? -1 : from + d);
+            move_product(out, j < d ? widen(X[row * d + j]) : 1.0, w, units[j], to + j, old < 0 ? -1 : from + j);
     }
 }

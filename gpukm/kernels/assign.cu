@@ -27,18 +27,21 @@
 
 #include "exact.cuh"
 
-extern "C" __global__ void __launch_bounds__(256)
+#define TM 8   // rows of a thread
+#define TN 4   // centroids of a thread: 8 by 8 took 189 registers, and half the warps
+#define BK 16  // features of a slab
+
+extern "C" __global__ void __launch_bounds__(256, 2)
 assign(const Value* X, long long first, int m, int d, int k, const Real* shift, double scale, const float* operand,
        const float* limits, int* labels, int* moved, int* open, float* margins, int* lengths)
 {
     constexpr int BM = 16 * TM, BN = 16 * TN;
-    __shared__ __align__(16) float xs[BK][BM + 4];
-    __shared__ __align__(16) float cs[BK][BN + 4];
+    __shared__ float4 xs_words[BK][BM / 4 + 1], cs_words[BK][BN / 4 + 1];  // words of 16 bytes; rows padded by one
     __shared__ float squares[BM];
     __shared__ int sizes[2], starts[2];
-    const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
+    const int tx = thread() % 16, ty = thread() / 16;
     const int row0 = blockIdx.x * BM;
-    if (threadIdx.x < 2) sizes[threadIdx.x] = 0;
+    if (thread() < 2) sizes[thread()] = 0;
 
     float best[TM], second[TM], parts[TM];
     int label[TM], place[TM];
@@ -52,35 +55,34 @@ assign(const Value* X, long long first, int m, int d, int k, const Real* shift, 
         float acc[TM][TN];
         #pragma unroll
         for (int j = 0; j < TN; ++j) {
-            const int c = col0 + column_of<TN>(tx, j);
+            const int c = col0 + tx * TN + j;
             const float start = c < k ? operand[(long long)c * (d + 1) + d] : FAR;
             #pragma unroll
             for (int i = 0; i < TM; ++i) acc[i][j] = start;
         }
         for (int j0 = 0; j0 < d; j0 += BK) {
             __syncthreads();
-            const int q = threadIdx.x % BK, j = j0 + q;
+            const int q = thread() % BK, j = j0 + q;
             const Real centre = j < d ? shift[j] : (Real)0;
             #pragma unroll
             for (int i = 0; i < TM; ++i) {  // BK is 16: thread t loads feature t % 16 of the rows t / 16 + 16 i
-                const int r = threadIdx.x / BK + i * (256 / BK);
+                const int r = thread() / BK + i * (256 / BK);
                 const bool inside = row0 + r < m && j < d;
                 const float x = inside ? framed(X[(first + row0 + r) * d + j], centre, scale) : 0.0f;
-                xs[q][r] = x;
+                ((float*)xs_words[q])[r] = x;
                 if (col0 == 0) parts[i] = __fmaf_rn(x, x, parts[i]);
             }
             #pragma unroll
             for (int i = 0; i < TN; ++i) {
-                const int c = threadIdx.x / BK + i * (256 / BK);
-                cs[q][c] = col0 + c < k && j < d ? operand[(long long)(col0 + c) * (d + 1) + j] : 0.0f;
+                const int c = thread() / BK + i * (256 / BK);
+                ((float*)cs_words[q])[c] = col0 + c < k && j < d ? operand[(long long)(col0 + c) * (d + 1) + j] : 0.0f;
             }
             __syncthreads();
             #pragma unroll
             for (int s = 0; s < BK; ++s) {
                 float x[TM], c[TN];
-                load_floats<TM>(x, &xs[s][ty * TM]);
-                #pragma unroll
-                for (int part = 0; part < TN; part += 4) load_floats<4>(c + part, &cs[s][column_of<TN>(tx, part)]);
+                load_floats<TM>(x, (const float*)xs_words[s] + ty * TM);
+                load_floats<TN>(c, (const float*)cs_words[s] + tx * TN);
                 #pragma unroll
                 for (int i = 0; i < TM; ++i)
                     #pragma unroll
@@ -92,14 +94,14 @@ assign(const Value* X, long long first, int m, int d, int k, const Real* shift, 
             #pragma unroll
             for (int j = 0; j < TN; ++j) {
                 second[i] = fminf(second[i], fmaxf(best[i], acc[i][j]));
-                label[i] = acc[i][j] < best[i] ? col0 + column_of<TN>(tx, j) : label[i];
+                label[i] = acc[i][j] < best[i] ? col0 + tx * TN + j : label[i];
                 best[i] = fminf(best[i], acc[i][j]);
             }
     }
     #pragma unroll
     for (int i = 0; i < TM; ++i) {
         for (int step = 8; step; step /= 2) parts[i] += __shfl_xor_sync(~0u, parts[i], step);
-        if (tx == 0) squares[threadIdx.x / BK + i * (256 / BK)] = parts[i];
+        if (tx == 0) squares[thread() / BK + i * (256 / BK)] = parts[i];
     }
     __syncthreads();
     #pragma unroll
@@ -127,7 +129,7 @@ assign(const Value* X, long long first, int m, int d, int k, const Real* shift, 
             place[i] = -1;
     }
     __syncthreads();
-    if (threadIdx.x < 2) starts[threadIdx.x] = atomicAdd(lengths + threadIdx.x, sizes[threadIdx.x]);
+    if (thread() < 2) starts[thread()] = atomicAdd(lengths + thread(), sizes[thread()]);
     __syncthreads();
     if (tx != 0) return;
     #pragma unroll

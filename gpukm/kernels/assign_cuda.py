@@ -16,8 +16,7 @@ from gpukm.kernels.assign import Scorer, slack_terms
 
 Array = Any  # on the device
 FUSED = 16  # features up to which a row fits a thread's registers
-TILE = 16  # threads along each side of a tile of scores
-SLAB = 16  # features that pass through shared memory at once
+TILE_ROWS, TILE_THREADS = 128, 256  # of assign.cu
 LIST_BYTES = 16  # of a row in the lists: moved (8), open (4), margin (4)
 
 
@@ -59,13 +58,12 @@ def plan(n: int, k: int, d: int, value: int, facts: Any, memory: int, sums: bool
     if d <= FUSED and packed <= facts.shared:
         rows = 4 if d <= 4 else 2
         keep = sums and packed + near <= facts.shared
-        defines = (("VALUE", value), ("D", d), ("GROUP", group), ("ROWS", rows), ("THREADS", 128), ("NEAR", int(keep)))
+        defines = (("VALUE", value), ("FEATURES", d), ("GROUP", group), ("ROWS", rows), ("THREADS", 128), ("NEAR", int(keep)))
         kernel = Kernel("lloyd_step", "lloyd_step", defines)
         return Plan(kernel, 128, 128 * rows, packed + near * keep, n, True)
-    columns = 4 if k <= 64 else 8
-    kernel = Kernel("assign", "assign", (("VALUE", value), ("BK", SLAB), ("TM", 8), ("TN", columns)))
+    kernel = Kernel("assign", "assign", (("VALUE", value),))
     part = min(max(memory // LIST_BYTES, 1 << 16), 1 << 26, n)
-    return Plan(kernel, TILE * TILE, TILE * 8, 0, part, False)
+    return Plan(kernel, TILE_THREADS, TILE_ROWS, 0, part, False)
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ CONFIGURATIONS = [
             Kernel(
                 "lloyd_step",
                 "lloyd_step",
-                (("VALUE", value), ("D", d), ("GROUP", group), ("ROWS", rows), ("THREADS", 128), ("NEAR", near)),
+                (("VALUE", value), ("FEATURES", d), ("GROUP", group), ("ROWS", rows), ("THREADS", 128), ("NEAR", near)),
             ),
             75,
             128,
@@ -183,9 +181,8 @@ CONFIGURATIONS = [
         ]
     ),
     *(
-        Configuration(Kernel("assign", "assign", (("VALUE", value), ("BK", SLAB), ("TM", 8), ("TN", columns))), 75, 128, 20000)
+        Configuration(Kernel("assign", "assign", (("VALUE", value),)), 75, 128, 13328)
         for value in (1, 4, 8)
-        for columns in (4, 8)
     ),
     *(Configuration(Kernel("settle", "settle_rows", (("VALUE", value),)), 75, 64, 0) for value in (1, 4, 8)),
 ]

@@ -21,37 +21,37 @@
 
 #if VALUE == 8
 typedef long long Key;
-__device__ inline Key key_of(Value x)
+__device__ __forceinline__ Key key_of(Value x)
 {
     const long long bits = __double_as_longlong(x);
     return bits ^ (long long)((unsigned long long)(bits >> 63) >> 1);
 }
-__device__ inline bool finite(Key key) { return key < 0x7ff0000000000000ll && key > ~0x7ff0000000000000ll; }
+__device__ __forceinline__ bool finite(Key key) { return key < 0x7ff0000000000000ll && key > ~0x7ff0000000000000ll; }
 #elif VALUE == 4
 typedef int Key;
-__device__ inline Key key_of(Value x)
+__device__ __forceinline__ Key key_of(Value x)
 {
     const int bits = __float_as_int(x);
     return bits ^ (int)((unsigned)(bits >> 31) >> 1);
 }
-__device__ inline bool finite(Key key) { return key < 0x7f800000 && key > ~0x7f800000; }
+__device__ __forceinline__ bool finite(Key key) { return key < 0x7f800000 && key > ~0x7f800000; }
 #else
 typedef int Key;
-__device__ inline Key key_of(Value x) { return x; }
-__device__ inline bool finite(Key) { return true; }
+__device__ __forceinline__ Key key_of(Value x) { return x; }
+__device__ __forceinline__ bool finite(Key) { return true; }
 #endif
 
 extern "C" __global__ void __launch_bounds__(256)
 extremes(const Value* X, long long n, int d, long long* low, long long* high, unsigned long long* bad)
 {
     __shared__ long long lows[256], highs[256];
-    const int lanes = d < 256 ? d : 256, at_once = 256 / lanes, lane = threadIdx.x % lanes;
+    const int lanes = d < 256 ? d : 256, at_once = 256 / lanes, lane = thread() % lanes;
     const int column = blockIdx.y * 256 + lane;
-    lows[threadIdx.x] = 0x7fffffffffffffffll;
-    highs[threadIdx.x] = ~0x7fffffffffffffffll;
+    lows[thread()] = 0x7fffffffffffffffll;
+    highs[thread()] = ~0x7fffffffffffffffll;
     __syncthreads();
-    if (threadIdx.x < at_once * lanes && column < d) {
-        long long row = (long long)blockIdx.x * at_once + threadIdx.x / lanes;
+    if (thread() < at_once * lanes && column < d) {
+        long long row = (long long)blockIdx.x * at_once + thread() / lanes;
         if (row < n) {
             Key least = key_of(X[row * d + column]), greatest = least;
             for (; row < n; row += (long long)gridDim.x * at_once) {
@@ -65,9 +65,9 @@ extremes(const Value* X, long long n, int d, long long* low, long long* high, un
         }
     }
     __syncthreads();
-    if (threadIdx.x < lanes && column < d) {
-        atomicMin(low + column, lows[threadIdx.x]);
-        atomicMax(high + column, highs[threadIdx.x]);
+    if (thread() < lanes && column < d) {
+        atomicMin(low + column, lows[thread()]);
+        atomicMax(high + column, highs[thread()]);
     }
 }
 
@@ -76,12 +76,12 @@ column_sums(const Value* X, long long n, int d, const double* weights, const dou
             unsigned long long* sums, int* used)
 {
     __shared__ unsigned long long near[NEAR_LIMBS * 256];
-    const int lanes = d < 256 ? d + 1 : 256, at_once = 256 / lanes, lane = threadIdx.x % lanes;
+    const int lanes = d < 256 ? d + 1 : 256, at_once = 256 / lanes, lane = thread() % lanes;
     const int column = blockIdx.y * 256 + lane;
-    for (int i = threadIdx.x; i < NEAR_LIMBS * 256; i += 256) near[i] = 0;
+    for (int i = thread(); i < NEAR_LIMBS * 256; i += 256) near[i] = 0;
     __syncthreads();
-    if (threadIdx.x < at_once * lanes && column <= d) {
-        long long row = (long long)blockIdx.x * at_once + threadIdx.x / lanes;
+    if (thread() < at_once * lanes && column <= d) {
+        long long row = (long long)blockIdx.x * at_once + thread() / lanes;
         unsigned long long own[NEAR_LIMBS] = {};
         const Sums rest = {sums, nullptr, d + 1, used, radix};
         const double unit = units[column];
@@ -93,10 +93,10 @@ column_sums(const Value* X, long long n, int d, const double* weights, const dou
             if (own[l]) atomicAdd(&near[l * 256 + lane], own[l]);
     }
     __syncthreads();
-    if (threadIdx.x < lanes && column <= d)
+    if (thread() < lanes && column <= d)
         for (int l = 0; l < NEAR_LIMBS; ++l)
-            if (near[l * 256 + threadIdx.x]) {
-                atomicAdd(sums + l * (d + 1) + column, near[l * 256 + threadIdx.x]);
+            if (near[l * 256 + thread()]) {
+                atomicAdd(sums + l * (d + 1) + column, near[l * 256 + thread()]);
                 if (l >= *used) atomicMax(used, l + 1);
             }
 }

@@ -14,16 +14,16 @@
 #include "exact.cuh"
 
 #if VALUE == 8
-__device__ inline Real rounded(double x) { return x; }
+__device__ __forceinline__ Real rounded(double x) { return x; }
 #else
-__device__ inline Real rounded(double x) { return narrow(x); }
+__device__ __forceinline__ Real rounded(double x) { return narrow(x); }
 #endif
 
 extern "C" __global__ void __launch_bounds__(256)
 distances(const Value* X, long long n, int d, int k, const double* centroids, Real* out)
 {
     __shared__ double xs[16][17], cs[16][17];
-    const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
+    const int tx = thread() % 16, ty = thread() / 16;
     for (long long row0 = (long long)blockIdx.x * 16; row0 < n; row0 += (long long)gridDim.x * 16)
         for (int c0 = 0; c0 < k; c0 += 16) {
             double total = 0.0;

@@ -1,9 +1,7 @@
 // exact: the contract of gpukm/exact.py on the device. What every kernel that returns a result shares.
 //
-// Compiled with VALUE = 1 (uint8 rows), 4 (float32) or 8 (float64), and without contraction: only fmaf written as such
-// is one. Centroids of uint8 rows are float32. -ftz=true flushes float32 subnormals in the filter alone: an x' or a
-// product that vanishes is below 2^-126, and the centroid's share of the margin, kappa |c'|^2, or TINY covers it
-// (|c'| < 2^60 by `Scorer`). D reads values through `widen`, which keeps subnormals.
+// Compiled with VALUE = 1 (uint8 rows), 4 (float32) or 8 (float64). Centroids of uint8 rows are float32. Nothing is
+// contracted but what says __fmaf_rn, and subnormal numbers are numbers (`options` in _nvrtc.py).
 
 #if VALUE == 1
 typedef unsigned char Value;
@@ -19,11 +17,14 @@ typedef double Real;
 #define MAX_LIMBS 9  // as in gpukm/exact.py
 #define FAR 3e38f
 
-__device__ inline double widen(double x) { return x; }
-__device__ inline double widen(unsigned char x) { return x; }
+// The thread's number in its block, signed like all other indices.
+__device__ __forceinline__ int thread() { return static_cast<int>(threadIdx.x); }
+
+__device__ __forceinline__ double widen(double x) { return x; }
+__device__ __forceinline__ double widen(unsigned char x) { return x; }
 
 // x' = (x - shift) scale, rounded once (float32 rows without scale: one subtraction).
-__device__ inline float framed(Value x, Real shift, double scale)
+__device__ __forceinline__ float framed(Value x, Real shift, double scale)
 {
 #if VALUE != 8
     if (scale == 1.0)
@@ -33,7 +34,7 @@ __device__ inline float framed(Value x, Real shift, double scale)
 }
 
 // The canonical squared distance D: float64, from left to right, every operation rounded.
-__device__ inline double distance(const Value* x, const double* c, int d)
+__device__ __forceinline__ double distance(const Value* x, const double* c, int d)
 {
     double total = 0.0;
     for (int j = 0; j < d; ++j) {
@@ -57,26 +58,29 @@ struct Sums {
 
 // Add `term`, in units of limb 0, to cell `to` and take it from cell `from` (either may be -1), from limb `l` on, in
 // whose units it is. Integers: any order.
-__device__ inline void move_term(const Sums& sums, double term, long long to, long long from, int l = 0)
+__device__ __forceinline__ void move_term(const Sums& sums, double term, long long to, long long from, int l = 0)
 {
+    #pragma unroll 1
     for (; l < MAX_LIMBS && term != 0.0; ++l) {
         const double q = rint(term);
-        if (q != 0.0) {
-            const unsigned long long u = (unsigned long long)(long long)q;
-            unsigned long long* limb = (sums.near && l < NEAR_LIMBS ? sums.near : sums.limbs) + l * sums.cells;
-            if (to >= 0) atomicAdd(limb + to, u);
-            if (from >= 0) atomicAdd(limb + from, 0ull - u);
-            if (l >= *sums.used) atomicMax(sums.used, l + 1);
+        const unsigned long long u = (unsigned long long)(long long)q;
+        if (sums.near && l < NEAR_LIMBS) {
+            if (to >= 0) atomicAdd(sums.near + l * sums.cells + to, u);
+            if (from >= 0) atomicAdd(sums.near + l * sums.cells + from, 0ull - u);
+        } else {
+            if (to >= 0) atomicAdd(sums.limbs + l * sums.cells + to, u);
+            if (from >= 0) atomicAdd(sums.limbs + l * sums.cells + from, 0ull - u);
         }
+        if (l >= *sums.used) atomicMax(sums.used, l + 1);
         term = (term - q) * sums.radix;
     }
 }
 
 // The error of the product fl(x w), exactly.
-__device__ inline double product_error(double x, double w, double product) { return __fma_rn(x, w, -product); }
+__device__ __forceinline__ double product_error(double x, double w, double product) { return __fma_rn(x, w, -product); }
 
 // The same for w x, which is fl(w x) and its error; `unit` is 1 / unit of limb 0.
-__device__ inline void move_product(const Sums& sums, double x, double w, double unit, long long to, long long from)
+__device__ __forceinline__ void move_product(const Sums& sums, double x, double w, double unit, long long to, long long from)
 {
     const double product = x * w;
     move_term(sums, product * unit, to, from);
@@ -84,7 +88,7 @@ __device__ inline void move_product(const Sums& sums, double x, double w, double
 }
 
 // The same into the thread's `own` limbs, of which only what lies below NEAR_LIMBS goes to the sums.
-__device__ inline void add_own(const Sums& sums, unsigned long long (&own)[NEAR_LIMBS], double term, long long to)
+__device__ __forceinline__ void add_own(const Sums& sums, unsigned long long (&own)[NEAR_LIMBS], double term, long long to)
 {
     #pragma unroll
     for (int l = 0; l < NEAR_LIMBS; ++l) {
@@ -95,7 +99,7 @@ __device__ inline void add_own(const Sums& sums, unsigned long long (&own)[NEAR_
     move_term(sums, term, to, -1, NEAR_LIMBS);
 }
 
-__device__ inline void add_own_product(const Sums& sums, unsigned long long (&own)[NEAR_LIMBS], double x, double w,
+__device__ __forceinline__ void add_own_product(const Sums& sums, unsigned long long (&own)[NEAR_LIMBS], double x, double w,
                                        double unit, long long to)
 {
     const double product = x * w;
@@ -104,17 +108,17 @@ __device__ inline void add_own_product(const Sums& sums, unsigned long long (&ow
 }
 
 // Add a block's near limbs to the sums; all threads of the block call it.
-__device__ inline void flush(const Sums& sums)
+__device__ __forceinline__ void flush(const Sums& sums)
 {
     __syncthreads();
-    for (long long i = threadIdx.x; i < NEAR_LIMBS * sums.cells; i += blockDim.x)
+    for (long long i = thread(); i < NEAR_LIMBS * sums.cells; i += blockDim.x)
         if (sums.near[i]) atomicAdd(sums.limbs + i, sums.near[i]);
 }
 
 // ---- settling --------------------------------------------------------------------------------------------------
 
 // The lower bound l_k of gpukm/exact.py, point 2, without the row's part. `operand` holds -c' and the start of the sum.
-__device__ inline float score(const Value* x, const Real* shift, double scale, const float* operand, int d)
+__device__ __forceinline__ float score(const Value* x, const Real* shift, double scale, const float* operand, int d)
 {
     float s = operand[d];
     for (int j = 0; j < d; ++j)
@@ -123,10 +127,10 @@ __device__ inline float score(const Value* x, const Real* shift, double scale, c
 }
 
 // The label of one row by D, among the centroids whose score is not above `threshold`; the whole warp works on it.
-__device__ inline int settle(const Value* x, const Real* shift, double scale, const float* operand, int stride,
+__device__ __forceinline__ int settle(const Value* x, const Real* shift, double scale, const float* operand, int stride,
                              const double* centroids, int k, int d, float threshold)
 {
-    const int lane = threadIdx.x % 32;
+    const int lane = thread() % 32;
     double nearest = 1.0 / 0.0;
     int label = k;
     for (int c = lane; c < k; c += 32) {
@@ -149,7 +153,7 @@ __device__ inline int settle(const Value* x, const Real* shift, double scale, co
 }
 
 // How far above the least score a centroid may lie and still be the nearest; `squares` is |x'|^2.
-__device__ inline float threshold(float best, float squares, const float* limits)
+__device__ __forceinline__ float threshold(float best, float squares, const float* limits)
 {
     const float slack = __fmaf_rn(squares, limits[0], limits[1]);
     const float centroid = __fmaf_rn(best, limits[2], 12.5f * slack);
@@ -159,7 +163,7 @@ __device__ inline float threshold(float best, float squares, const float* limits
 // ---- small help --------------------------------------------------------------------------------------------------
 
 // COUNT floats from shared memory, by 16-byte words; COUNT is a multiple of 4 and `from` is aligned.
-template <int COUNT> __device__ inline void load_floats(float* to, const float* from)
+template <int COUNT> __device__ __forceinline__ void load_floats(float* to, const float* from)
 {
     #pragma unroll
     for (int i = 0; i < COUNT; i += 4) {
@@ -171,17 +175,23 @@ template <int COUNT> __device__ inline void load_floats(float* to, const float* 
     }
 }
 
-// The column of a tile that thread tx of 16 has as its e-th: words of 4, so that 16 threads read 256 bytes in a row.
-template <int COUNT> __device__ inline int column_of(int tx, int e) { return e / 4 * 64 + tx * 4 + e % 4; }
+// a[i] of an array in registers.
+template <int COUNT, class T> __device__ __forceinline__ T pick(const T (&a)[COUNT], int i)
+{
+    T value = a[0];
+    #pragma unroll
+    for (int j = 1; j < COUNT; ++j) value = i == j ? a[j] : value;
+    return value;
+}
 
-__device__ inline void append_moved(int* moved, int* length, int row, int old)
+__device__ __forceinline__ void append_moved(int* moved, int* length, int row, int old)
 {
     const int at = atomicAdd(length, 1);
     moved[2 * at] = row;
     moved[2 * at + 1] = old;
 }
 
-template <class T> __device__ inline T warp_sum(T value)
+template <class T> __device__ __forceinline__ T warp_sum(T value)
 {
     for (int step = 16; step; step /= 2) value += __shfl_xor_sync(~0u, value, step);
     return value;

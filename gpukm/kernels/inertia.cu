@@ -22,21 +22,21 @@
 #define SLAB 16
 
 // D of row `row` (of 128 from `row0` on) to centroid c; the whole block takes part.
-__device__ inline double own_distance(const Value* X, long long n, int d, long long row0, const double* c)
+__device__ __forceinline__ double own_distance(const Value* X, long long n, int d, long long row0, const double* c)
 {
     __shared__ Value slab[128][SLAB + 1];
     double total = 0.0;
     for (int j0 = 0; j0 < d; j0 += SLAB) {
         __syncthreads();
         const int wide = d - j0 < SLAB ? d - j0 : SLAB;
-        for (int i = threadIdx.x; i < 128 * wide; i += 128) {
+        for (int i = thread(); i < 128 * wide; i += 128) {
             const int r = i / wide, j = i % wide;
             if (row0 + r < n) slab[r][j] = X[(row0 + r) * d + j0 + j];
         }
         __syncthreads();
-        if (row0 + threadIdx.x < n)
+        if (row0 + thread() < n)
             for (int j = 0; j < wide; ++j) {
-                const double difference = widen(slab[threadIdx.x][j]) - c[j0 + j];
+                const double difference = widen(slab[thread()][j]) - c[j0 + j];
                 total += difference * difference;
             }
     }
@@ -49,11 +49,11 @@ add_inertia(const Value* X, long long n, int d, int k, const double* centroids, 
 {
     unsigned long long* const near = &dynamic_shared<unsigned long long>();
     if (NEAR)
-        for (int i = threadIdx.x; i < NEAR_LIMBS * k; i += 128) near[i] = 0;
+        for (int i = thread(); i < NEAR_LIMBS * k; i += 128) near[i] = 0;
     __syncthreads();
     const Sums out = {sums, NEAR ? near : nullptr, k, used, radix};
     for (long long row0 = (long long)blockIdx.x * 128; row0 < n; row0 += (long long)gridDim.x * 128) {
-        const long long row = row0 + threadIdx.x;
+        const long long row = row0 + thread();
         const int label = row < n && k > 1 ? labels[row] : 0;
         const double D = own_distance(X, n, d, row0, centroids + (long long)label * d);
         if (row < n) move_product(out, D, weights ? weights[row] : 1.0, *units, label, -1);
@@ -65,7 +65,7 @@ extern "C" __global__ void __launch_bounds__(128)
 own_distances(const Value* X, long long n, int d, const double* centroids, const int* labels, double* D)
 {
     for (long long row0 = (long long)blockIdx.x * 128; row0 < n; row0 += (long long)gridDim.x * 128) {
-        const long long row = row0 + threadIdx.x;
+        const long long row = row0 + thread();
         const double own = own_distance(X, n, d, row0, centroids + (row < n ? (long long)labels[row] * d : 0));
         if (row < n) D[row] = own;
     }
@@ -77,11 +77,11 @@ add_scalars(const double* D, long long n, const double* weights, const double* u
 {
     unsigned long long own[NEAR_LIMBS] = {};
     const Sums out = {sums, nullptr, 1, used, radix};
-    for (long long row = (long long)blockIdx.x * 128 + threadIdx.x; row < n; row += (long long)gridDim.x * 128)
+    for (long long row = (long long)blockIdx.x * 128 + thread(); row < n; row += (long long)gridDim.x * 128)
         add_own_product(out, own, D ? D[row] : 1.0, weights ? weights[row] : 1.0, *units, 0);
     for (int l = 0; l < NEAR_LIMBS; ++l) {
         const unsigned long long sum = warp_sum(own[l]);
-        if (threadIdx.x % 32 == 0 && sum) {
+        if (thread() % 32 == 0 && sum) {
             atomicAdd(sums + l, sum);
             if (l >= *used) atomicMax(used, l + 1);
         }

@@ -40,7 +40,7 @@ def add_inertia(
     near = 8 * NEAR_LIMBS * k <= gpu.facts.shared // 2
     kernel = Kernel("inertia", "add_inertia", (value_define(X), ("NEAR", int(near))))
     args = (X, np.int64(n), np.int32(d), np.int32(k), gpu.to_device(centroids.astype(np.float64)), labels, weights)
-    args += (*sums.arguments)
+    args += sums.arguments
     gpu.launch(kernel, blocks(gpu.facts, -(-n // 128)), (128,), args, 8 * NEAR_LIMBS * k * near)
 
 

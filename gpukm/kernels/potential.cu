@@ -26,12 +26,12 @@
 #include "exact.cuh"
 
 // Bits of a value as the reference hashes them: -0 as 0.
-__device__ inline unsigned long long bits_of(double x)
+__device__ __forceinline__ unsigned long long bits_of(double x)
 {
     const unsigned long long bits = (unsigned long long)__double_as_longlong(x);
     return bits == 0x8000000000000000ull ? 0 : bits;
 }
-__device__ inline unsigned long long bits_of(float x)
+__device__ __forceinline__ unsigned long long bits_of(float x)
 {
     const unsigned bits = __float_as_uint(x);
     return bits == 0x80000000u ? 0 : bits;
@@ -41,7 +41,7 @@ extern "C" __global__ void __launch_bounds__(256)
 hash_rows(const Value* X, long long n, int d, const Real* shift, double scale, const unsigned long long* factors,
           unsigned long long* hashes, float* half)
 {
-    for (long long row = (long long)blockIdx.x * 256 + threadIdx.x; row < n; row += (long long)gridDim.x * 256) {
+    for (long long row = (long long)blockIdx.x * 256 + thread(); row < n; row += (long long)gridDim.x * 256) {
         unsigned long long h = 0;
         float squares = 0.0f;
         for (int j = 0; j < d; ++j) {
@@ -64,7 +64,7 @@ extern "C" __global__ void __launch_bounds__(256)
 lower(const Value* X, long long n, int d, const double* centre, int initial, double* D, unsigned long long* largest)
 {
     unsigned long long most = 0;
-    for (long long row = (long long)blockIdx.x * 256 + threadIdx.x; row < n; row += (long long)gridDim.x * 256) {
+    for (long long row = (long long)blockIdx.x * 256 + thread(); row < n; row += (long long)gridDim.x * 256) {
         double own = distance(X + row * d, centre, d);
         if (!initial && D[row] < own) own = D[row];
         D[row] = own;
@@ -79,14 +79,14 @@ bucket_sums(const double* D, long long n, const unsigned long long* hashes, cons
             double unit, unsigned long long* parts)
 {
     __shared__ unsigned long long near[1024];
-    for (int i = threadIdx.x; i < 1024; i += 256) near[i] = 0;
+    for (int i = thread(); i < 1024; i += 256) near[i] = 0;
     __syncthreads();
-    for (long long row = (long long)blockIdx.x * 256 + threadIdx.x; row < n; row += (long long)gridDim.x * 256) {
+    for (long long row = (long long)blockIdx.x * 256 + thread(); row < n; row += (long long)gridDim.x * 256) {
         const double own = D ? D[row] : 1.0, term = weights ? own * weights[row] : own;
         atomicAdd(&near[hashes[row] >> 54], (unsigned long long)(long long)rint(term * unit));
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < 1024; i += 256)
+    for (int i = thread(); i < 1024; i += 256)
         if (near[i]) atomicAdd(parts + i, near[i]);
 }
 
@@ -99,7 +99,7 @@ gains(const Value* X, long long n, int d, int t, const Real* shift, double scale
     for (int c0 = 0; c0 < t; c0 += 8) {
         const int count = t - c0 < 8 ? t - c0 : 8;
         double gained[8] = {}, near[8] = {};
-        for (long long row = (long long)blockIdx.x * 256 + threadIdx.x; row < n; row += (long long)gridDim.x * 256) {
+        for (long long row = (long long)blockIdx.x * 256 + thread(); row < n; row += (long long)gridDim.x * 256) {
             float s[8];
             for (int u = 0; u < 8; ++u) s[u] = u < count ? operand[(c0 + u) * (d + 1) + d] : 0.0f;
             for (int j = 0; j < d; ++j) {
@@ -124,7 +124,7 @@ gains(const Value* X, long long n, int d, int t, const Real* shift, double scale
         }
         for (int u = 0; u < count; ++u) {
             const double gain = warp_sum(gained[u]), weight = warp_sum(near[u]);
-            if (threadIdx.x % 32 == 0 && weight > 0.0) {
+            if (thread() % 32 == 0 && weight > 0.0) {
                 atomicAdd(totals + c0 + u, gain);
                 atomicAdd(totals + t + c0 + u, weight);
             }

@@ -303,8 +303,12 @@ class Potential:
     def _exclude(self, rows: NDArray) -> None:
         self._nearest()[rows] = 0.0
 
+    def _hashes_of(self, rows: NDArray) -> NDArray[np.uint64]:
+        return self._hashes[rows]
+
     def _equal_rows(self, row: int) -> NDArray[np.signedinteger]:
         """All rows with the content of this one."""
-        same = self._members(int(self._bucket[row]))
-        same = same[self._hashes[same] == self._hashes[row]]
+        own = self._hashes_of(np.array([row]))[0]
+        same = self._members(int(own >> np.uint64(64 - BITS)))
+        same = same[self._hashes_of(same) == own]
         return same[(self._source.rows(same) == self._source.rows(np.array([row]))).all(axis=1)]

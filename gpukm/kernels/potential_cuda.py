@@ -78,6 +78,9 @@ class DevicePotential(Potential):
     def _hashes(self) -> NDArray[np.uint64]:
         return self._gpu.to_host(self._device_hashes)
 
+    def _hashes_of(self, rows: NDArray) -> NDArray[np.uint64]:
+        return self._gpu.to_host(self._device_hashes[self._gpu.to_device(rows)])
+
     def _terms(self, rows: Any) -> NDArray[np.float64]:
         index = self._gpu.to_device(np.asarray(rows, np.int64))
         D = np.ones(len(rows)) if self._device_D is None else self._gpu.to_host(self._device_D[index])

@@ -20,12 +20,12 @@ extern "C" __global__ void __launch_bounds__(128)
 settle_rows(const Value* X, long long first, int d, int k, const Real* shift, double scale, const float* operand,
             const double* centroids, const int* open, const float* margins, int* labels, int* moved, int* lengths)
 {
-    const int warp = (blockIdx.x * blockDim.x + threadIdx.x) / 32, warps = gridDim.x * blockDim.x / 32;
+    const int warp = (blockIdx.x * blockDim.x + thread()) / 32, warps = gridDim.x * blockDim.x / 32;
     for (int i = warp; i < lengths[0]; i += warps) {
         const int row = open[i];
         const int label =
             settle(X + (first + row) * d, shift, scale, operand, d + 1, centroids, k, d, margins[i]);
-        if (threadIdx.x % 32 != 0) continue;
+        if (thread() % 32 != 0) continue;
         const int old = labels[first + row];
         if (old != label) {
             labels[first + row] = label;
