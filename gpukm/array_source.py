@@ -13,7 +13,7 @@ from gpukm._arrays import from_numpy, is_numpy, to_numpy
 from gpukm._blocks import Blocks
 from gpukm._validation import nonfinite_message
 from gpukm.exact import Grid, Sums, check_range, sums_like
-from gpukm.sources import ColumnStats, Far, Step
+from gpukm.sources import Ahead, ColumnStats, Far, Step
 
 Array = Any
 LONG = 1 << 18  # rows of a visit that labels: many, since each visit has to bring the sums up to date
@@ -215,6 +215,10 @@ class ArraySource(Blocks):
         self._slack = slack
         self._labels, self._spare = self._spare, self._labels
         return Step(self._sums, int(changed), int(undecided))
+
+    def ahead(self, centroids: NDArray, iterations: int, tol: float) -> Ahead:
+        """None: each iteration is the loop's."""
+        return Ahead(centroids, [])
 
     def reset(self) -> None:
         """Forget labels and sums: the next step starts anew."""

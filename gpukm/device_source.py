@@ -1,5 +1,6 @@
 """Samples on a CUDA device. No convergence logic here."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from gpukm._validation import nonfinite_message
 from gpukm.array_source import ArraySource
 from gpukm.exact import Grid, check_range
 from gpukm.kernels import cuda
-from gpukm.sources import ColumnStats, Far, Step
+from gpukm.sources import Ahead, ColumnStats, Far, Iteration, Step
 
 Array = Any  # on the device
 
@@ -44,6 +45,7 @@ class DeviceSource(ArraySource):
         self.device_weights = None if sample_weight is None else gpu.to_device(sample_weight)
         self._labels = gpu.empty(self.n_samples, np.int32)
         self._device_sums: cuda.DeviceSums | None = None
+        self._counts: tuple[int, int] | None = None  # changed and undecided rows of a step that is done already
 
     # -- statistics --------------------------------------------------------------------------------
 
@@ -83,20 +85,50 @@ class DeviceSource(ArraySource):
 
     def step(self, centroids: NDArray) -> Step:
         """Label all rows for `centroids` (k, d); only rows that change label touch the sums."""
-        k = len(centroids)
-        if self._device_sums is None or self._device_sums.limbs.shape[1] != k:
-            self.reset()
-            self._device_sums = cuda.DeviceSums.zeros(self.gpu, replace(self.grid, whole=False), k)
-            self._labels.fill(-1)
-        scorer = kernels.Scorer.of(self.frame, centroids)
-        changed, undecided = cuda.lloyd_step(
-            self.gpu, self.device_rows, scorer, self._labels, self.device_weights, self._device_sums, self._memory
+        sums = self._sums_for(len(centroids))
+        counts, self._counts = self._counts, None
+        if counts is None:
+            scorer = kernels.Scorer.of(self.frame, centroids)
+            counts = cuda.lloyd_step(
+                self.gpu, self.device_rows, scorer, self._labels, self.device_weights, sums, self._memory
+            )
+        return Step(sums.to_host(self.gpu), *counts)
+
+    def ahead(self, centroids: NDArray, iterations: int, tol: float) -> Ahead:
+        """Up to `iterations` of Lloyd's algorithm without the host; it may be none."""
+        began, stats = time.perf_counter(), self.stats()
+        ran = cuda.run_ahead(
+            self.gpu,
+            self.device_rows,
+            centroids,
+            self.frame,
+            stats.mean,
+            stats.totss,
+            self._labels,
+            self.device_weights,
+            self._sums_for(len(centroids)),
+            iterations=iterations,
+            tol=tol,
+            memory=self._memory,
         )
-        return Step(self._device_sums.to_host(self.gpu), changed, undecided)
+        if ran.stop == cuda.HOST:  # the step is done: the next call of `step` only has to fetch the sums
+            self._counts = int(ran.counts[-1, 0]), int(ran.counts[-1, 1])
+        seconds = (time.perf_counter() - began) / max(len(ran.counts), 1)
+        done = [
+            Iteration(index + 1, float(inertia), float(shift), seconds, int(changed), int(undecided), 0)
+            for index, ((inertia, shift), (changed, undecided)) in enumerate(zip(ran.records, ran.counts, strict=False))
+        ]
+        return Ahead(ran.centroids, done, ran.stop == cuda.SETTLED, ran.stop in (cuda.SETTLED, cuda.WITHIN_TOL))
+
+    def _sums_for(self, n_clusters: int) -> cuda.DeviceSums:
+        if self._device_sums is None or self._device_sums.limbs.shape[1] != n_clusters:
+            self._device_sums = cuda.DeviceSums.zeros(self.gpu, replace(self.grid, whole=False), n_clusters)
+            self._labels.fill(-1)
+        return self._device_sums
 
     def reset(self) -> None:
         """Forget labels and sums: the next step starts anew."""
-        self._device_sums = None
+        self._device_sums = self._counts = None
 
     def assign(self, centroids: NDArray) -> Array:
         """(n,) int32 labels for `centroids` on the device, leaving the state of the fit alone."""

@@ -14,6 +14,7 @@
 // IN    lengths    (2)                    int32    lengths[1] rows are in `moved`
 // INOUT sums       (MAX_LIMBS, k, d + 1)  int64
 // INOUT used       (1)                    int32    limbs in use
+// IN    stop       (1) or null            int32    set: do nothing, see update.cu
 //
 // Cost: a moved row is read once; two integer atomics in the second-level cache for each value and limb.
 // Hazards: none but integer atomics, which add in any order.
@@ -22,8 +23,10 @@
 
 extern "C" __global__ void __launch_bounds__(256)
 move_rows(const Value* X, long long first, int d, int k, const double* weights, const double* units,
-          double radix, unsigned long long* sums, int* used, const int* labels, const int* moved, const int* lengths)
+          double radix, unsigned long long* sums, int* used, const int* labels, const int* moved, const int* lengths,
+          const int* stop)
 {
+    if (stop && *stop) return;
     const Sums out = {sums, nullptr, (long long)k * (d + 1), used, radix};
     const int lanes = d < 256 ? d + 1 : 256, at_once = 256 / lanes;  // rows side by side where they are short
     if (thread() >= at_once * lanes) return;

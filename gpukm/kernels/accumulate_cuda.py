@@ -74,6 +74,7 @@ def move_rows(
     moved: Array,
     lengths: Array,
     sums: DeviceSums,
+    stop: Array | None = None,
 ) -> None:
     """Add the rows in `moved` to the sums of their new clusters, take them from those of the old ones.
 
@@ -82,6 +83,7 @@ def move_rows(
     X, weights, labels : all rows: (n, d) uint8|float32|float64, (n,) float64 or None, (n,) int32
     first, n_rows : the rows that `moved` (n_rows, 2) int32 counts from, and how many it may hold
     lengths : (2,) int32, the second of which says how many it does
+    stop : (1,) int32 that turns the kernel into nothing, see update.cu
     """
     d = X.shape[1]
     at_once = max(256 // (d + 1), 1)
@@ -90,7 +92,7 @@ def move_rows(
         blocks(gpu.facts, -(-n_rows // at_once)),
         (256,),
         (X, np.int64(first), np.int32(d), np.int32(sums.limbs.shape[1]), weights, *sums.arguments, labels, moved)
-        + (lengths,),
+        + (lengths, stop),
     )
 
 

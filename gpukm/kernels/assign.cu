@@ -20,6 +20,7 @@
 // OUT   open       (m)         int32    row - first; in no order
 // OUT   margins    (m)         float32  the threshold of each open row
 // INOUT lengths    (2)         int32    of `open` and of `moved`; zero before the launch
+// IN    stop       (1) or null            int32    set: do nothing, see update.cu
 //
 // Cost: m k d fused multiply-adds, 5 operations a pair for the runner-up and the label; X is read k / BN times, from
 // the second-level cache but for the first. Fused multiply-adds bind from d = 16 on.
@@ -33,8 +34,10 @@
 
 extern "C" __global__ void __launch_bounds__(256, 2)
 assign(const Value* X, long long first, int m, int d, int k, const Real* shift, double scale, const float* operand,
-       const float* limits, int* labels, int* moved, int* open, float* margins, int* lengths)
+       const float* limits, int* labels, int* moved, int* open, float* margins, int* lengths,
+       const int* stop)
 {
+    if (stop && *stop) return;
     constexpr int BM = 16 * TM, BN = 16 * TN;
     __shared__ float4 xs_words[BK][BM / 4 + 1], cs_words[BK][BN / 4 + 1];  // words of 16 bytes; rows padded by one
     __shared__ float squares[BM];

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpukm.kernels._nvrtc import Configuration, Kernel
 from gpukm.kernels.accumulate_cuda import NEAR_LIMBS, DeviceSums, blocks, move_rows, value_define
@@ -97,10 +98,53 @@ class Operands:
             )
 
 
-def lloyd_step(
-    gpu: Any, X: Array, scorer: Scorer, labels: Array, weights: Array | None, sums: DeviceSums | None, memory: int
-) -> tuple[int, int]:
-    """Label all rows, and bring the sums up to date for those whose label changed.
+@dataclass
+class Workspace:
+    """What a step writes beside labels and sums, for one or several iterations launched at once.
+
+    Attributes
+    ----------
+    counts : (iterations, 2) uint64: changed, undecided rows, where the step is one kernel
+    lengths : (iterations, parts, 2) int32: of the lists `open` and `moved`, where it is three
+    moved, open, margins : the lists, see assign.cu; empty where the step is one kernel
+    """
+
+    counts: Array
+    lengths: Array
+    moved: Array
+    open: Array
+    margins: Array
+
+    @classmethod
+    def of(cls, gpu: Any, chosen: Plan, n: int, iterations: int = 1) -> "Workspace":
+        """Fresh counters and lists."""
+        parts, length = (0, 0) if chosen.fused else (-(-n // chosen.part), chosen.part)
+        return cls(
+            gpu.zeros((iterations, 2), np.uint64),
+            gpu.zeros((iterations, parts, 2), np.int32),
+            gpu.empty((length, 2), np.int32),
+            gpu.empty(length, np.int32),
+            gpu.empty(length, np.float32),
+        )
+
+    def totals(self, gpu: Any) -> NDArray[np.int64]:
+        """(iterations, 2): changed and undecided rows."""
+        return gpu.to_host(self.counts).astype(np.int64) + gpu.to_host(self.lengths).sum(axis=1, dtype=np.int64)[:, ::-1]
+
+
+def launch_step(
+    gpu: Any,
+    chosen: Plan,
+    X: Array,
+    own: Operands,
+    labels: Array,
+    weights: Array | None,
+    sums: DeviceSums | None,
+    space: Workspace,
+    iteration: int = 0,
+    stop: Array | None = None,
+) -> None:
+    """Launch what labels all rows, and brings the sums up to date for those whose label changed.
 
     Parameters
     ----------
@@ -108,51 +152,51 @@ def lloyd_step(
     labels : (n,) int32, changed in place; -1 throughout when `sums` do not hold the rows yet
     weights : (n,) float64 or None
     sums : None where labels are all that is asked for
-    memory : bytes that temporaries may take
-
-    Returns
-    -------
-    changed, undecided : int
+    iteration : which of the workspace's counters to use
+    stop : (1,) int32 that turns the kernels into nothing, see update.cu
     """
     n, d = X.shape
-    k = len(scorer.centroids)
-    chosen = plan(n, k, d, X.dtype.itemsize, gpu.facts, memory, sums is not None)
-    own = Operands.of(gpu, scorer)
+    k = len(own.centroids)
     if chosen.fused:
-        counts = gpu.zeros(2, np.uint64)
         gpu.launch(
             chosen.kernel,
             blocks(gpu.facts, -(-n // chosen.rows)),
             (chosen.threads,),
             (X, np.int64(n), np.int32(k), own.shift, own.scale, own.operand, own.centroids, own.limits, weights)
-            + (*(sums.arguments if sums else (None, np.float64(0), None, None)), labels, counts),
+            + (*(sums.arguments if sums else (None, np.float64(0), None, None)), labels, space.counts[iteration], stop),
             chosen.shared,
         )
-        changed, undecided = gpu.to_host(counts)
-        return int(changed), int(undecided)
-    parts = range(0, n, chosen.part)
-    lengths = gpu.zeros((len(parts), 2), np.int32)
-    moved, open_rows = gpu.empty((chosen.part, 2), np.int32), gpu.empty(chosen.part, np.int32)
-    margins = gpu.empty(chosen.part, np.float32)
-    settle = Kernel("settle", "settle_rows", (value_define(X),))
-    for index, first in enumerate(parts):
+        return
+    framed = (np.int32(d), np.int32(k), own.shift, own.scale, own.operand)
+    for index, first in enumerate(range(0, n, chosen.part)):
         m = min(chosen.part, n - first)
-        framed = (np.int32(d), np.int32(k), own.shift, own.scale, own.operand)
+        lengths = space.lengths[iteration, index]
         gpu.launch(
             chosen.kernel,
             (-(-m // chosen.rows),),
             (chosen.threads,),
-            (X, np.int64(first), np.int32(m), *framed, own.limits, labels, moved, open_rows, margins, lengths[index]),
+            (X, np.int64(first), np.int32(m), *framed, own.limits, labels, space.moved, space.open, space.margins)
+            + (lengths, stop),
         )
         gpu.launch(
-            settle,
+            Kernel("settle", "settle_rows", (value_define(X),)),
             blocks(gpu.facts, -(-m // 4)),
             (128,),
-            (X, np.int64(first), *framed, own.centroids, open_rows, margins, labels, moved, lengths[index]),
+            (X, np.int64(first), *framed, own.centroids, space.open, space.margins, labels, space.moved, lengths, stop),
         )
         if sums is not None:
-            move_rows(gpu, X, first, m, weights, labels, moved, lengths[index], sums)
-    undecided, changed = gpu.to_host(lengths).sum(axis=0, dtype=np.int64)
+            move_rows(gpu, X, first, m, weights, labels, space.moved, lengths, sums, stop)
+
+
+def lloyd_step(
+    gpu: Any, X: Array, scorer: Scorer, labels: Array, weights: Array | None, sums: DeviceSums | None, memory: int
+) -> tuple[int, int]:
+    """One step from centroids on the host; see `launch_step`. Returns how many rows changed and were undecided."""
+    n, d = X.shape
+    chosen = plan(n, len(scorer.centroids), d, X.dtype.itemsize, gpu.facts, memory, sums is not None)
+    space = Workspace.of(gpu, chosen, n)
+    launch_step(gpu, chosen, X, Operands.of(gpu, scorer), labels, weights, sums, space)
+    changed, undecided = space.totals(gpu)[0]
     return int(changed), int(undecided)
 
 

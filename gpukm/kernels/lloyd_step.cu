@@ -20,6 +20,7 @@
 // INOUT sums       (MAX_LIMBS, k, d + 1)  int64    null: labels only
 // INOUT used       (1)                    int32    limbs in use
 // INOUT counts     (2)                    int64    changed, undecided: added to
+// IN    stop       (1) or null            int32    set: do nothing, see update.cu
 //
 // Cost: n (d sizeof(Value) + 4) bytes read, 4 bytes written a changed row; n k d fused multiply-adds, n k minima.
 // Which of them binds: memory below about k = 64, the minima above.
@@ -32,8 +33,10 @@
 extern "C" __global__ void __launch_bounds__(THREADS)
 lloyd_step(const Value* X, long long n, int k, const Real* shift, double scale, const float* operand,
            const double* centroids, const float* limits, const double* weights, const double* units,
-           double radix, unsigned long long* sums, int* used, int* labels, unsigned long long* counts)
+           double radix, unsigned long long* sums, int* used, int* labels, unsigned long long* counts,
+           const int* stop)
 {
+    if (stop && *stop) return;
     float* const packed = &dynamic_shared<float>();
     const int groups = (k + GROUP - 1) / GROUP, padded = groups * GROUP;
     const long long cells = (long long)k * (FEATURES + 1);

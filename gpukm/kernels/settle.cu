@@ -10,6 +10,7 @@
 // INOUT labels     (n)         int32
 // INOUT moved      (m, 2)      int32    rows whose label changed are appended
 // INOUT lengths    (2)         int32    of `open` and of `moved`
+// IN    stop       (1) or null            int32    set: do nothing, see update.cu
 //
 // Cost: for an open row k d multiply-adds in float32, and 3 d operations in float64 for each centroid within its margin.
 // Hazards: none; lengths[0] is not changed here.
@@ -18,8 +19,10 @@
 
 extern "C" __global__ void __launch_bounds__(128)
 settle_rows(const Value* X, long long first, int d, int k, const Real* shift, double scale, const float* operand,
-            const double* centroids, const int* open, const float* margins, int* labels, int* moved, int* lengths)
+            const double* centroids, const int* open, const float* margins, int* labels, int* moved, int* lengths,
+            const int* stop)
 {
+    if (stop && *stop) return;
     const int warp = (blockIdx.x * blockDim.x + thread()) / 32, warps = gridDim.x * blockDim.x / 32;
     for (int i = warp; i < lengths[0]; i += warps) {
         const int row = open[i];
