@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from gpukm._files import atomic_write, check_target
 from gpukm.estimators import KMeans
 from gpukm.info import describe, report
-from gpukm.lloyd import Iteration
 from gpukm.model_io import load
 from gpukm.quantize import quantize as quantize_image
+from gpukm.sources import Iteration
 from gpukm.tables import Table, read_table
 
 _LINES = 1 << 16  # labels turned into text at a time

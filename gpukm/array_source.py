@@ -62,7 +62,7 @@ class ArraySource(Blocks):
         if self._bounds is None:
 
             def visit(start: int, stop: int, scratch: dict) -> tuple[NDArray, NDArray]:
-                return _extremes(self.host_block(start, stop))
+                return kernels.extremes(self.host_block(start, stop))
 
             with np.errstate(invalid="ignore"):
                 lows, highs = zip(*self.visit(visit), strict=True)
@@ -142,10 +142,7 @@ class ArraySource(Blocks):
         return self._frame
 
     def arrange(self, n_clusters: int) -> None:
-        """Put the rows into an order that is good for steps with `n_clusters` centroids, in a copy.
-
-        Results stay the same. Labels and indices refer to that order from now on; `as_given` brings labels back.
-        """
+        """Sort a copy of the rows to the good of steps with `n_clusters` centroids; `as_given` brings labels back."""
         if self._order is not None or not kernels.worth_arranging(
             self.engine, self._X, self.dtype, n_clusters, self._memory
         ):
@@ -319,13 +316,3 @@ class ArraySource(Blocks):
     def potential(self) -> kernels.Potential:
         """Fresh potentials for a seeding."""
         return kernels.Potential(self)
-
-
-def _extremes(X: NDArray) -> tuple[NDArray, NDArray]:
-    """(minimum, maximum) of each column of a block (m, d), several rows side by side: short ones reduce slowly."""
-    m, d = X.shape
-    beside = min(max(2048 // d, 1), m)
-    even = m - m % beside
-    wide = X[:even].reshape(-1, beside * d)
-    low, high = (f(np.concatenate([f(wide, axis=0).reshape(beside, d), X[even:]]), axis=0) for f in (np.min, np.max))
-    return low, high

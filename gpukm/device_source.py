@@ -96,6 +96,8 @@ class DeviceSource(ArraySource):
 
     def ahead(self, centroids: NDArray, iterations: int, tol: float) -> Ahead:
         """Up to `iterations` of Lloyd's algorithm without the host; it may be none."""
+        if self._counts is not None:  # the host's turn
+            return Ahead(centroids, [])
         began, stats = time.perf_counter(), self.stats()
         ran = cuda.run_ahead(
             self.gpu,

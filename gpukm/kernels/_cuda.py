@@ -67,7 +67,7 @@ class Gpu:
 
     Raises
     ------
-    ImportError, RuntimeError
+    ImportError, ValueError
         CuPy is not installed; there is no such device.
     """
 
@@ -77,11 +77,11 @@ class Gpu:
         import cupy
 
         if not cupy.cuda.is_available():
-            raise RuntimeError("no CUDA device: CuPy finds no driver or no GPU; choose device='cpu'")
+            raise ValueError("no CUDA device: CuPy finds no driver or no GPU; choose device='cpu'")
         count = cupy.cuda.runtime.getDeviceCount()
         number = cupy.cuda.runtime.getDevice() if device is None else device
         if not 0 <= number < count:
-            raise RuntimeError(f"no CUDA device {number}: there are {count}, counted from 0")
+            raise ValueError(f"no CUDA device {number}: there are {count}, counted from 0")
         self.xp = cupy
         self.device = cupy.cuda.Device(number)
         self.folder = folder
@@ -154,6 +154,13 @@ class Gpu:
         """A C-contiguous array on the device: the given one if it is that already."""
         with self.device:
             return self.xp.ascontiguousarray(self.xp.asarray(array))
+
+    def adopt(self, array: Any) -> Any:
+        """An array of another library that lies on this device, without a copy; one on the host, copied."""
+        with self.device:
+            if hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] in (2, 13):
+                return self.xp.from_dlpack(array)
+            return self.to_device(array)
 
     def to_host(self, array: Any) -> Any:
         """A NumPy array with the values of one on the device; waits for what computes them."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gpukm.exact import MAX_LIMBS, Grid, Sums, sums_like
 from gpukm.kernels._nvrtc import Configuration, Kernel
@@ -85,14 +84,8 @@ def move_rows(
     lengths : (2,) int32, the second of which says how many it does
     stop : (1,) int32 that turns the kernel into nothing, see update.cu
     """
-    d = X.shape[1]
+    d, k = X.shape[1], sums.limbs.shape[1]
     at_once = max(256 // (d + 1), 1)
-    gpu.launch(
-        Kernel("accumulate", "move_rows", (value_define(X),)),
-        blocks(gpu.facts, -(-n_rows // at_once)),
-        (256,),
-        (X, np.int64(first), np.int32(d), np.int32(sums.limbs.shape[1]), weights, *sums.arguments, labels, moved)
-        + (lengths, stop),
-    )
-
-
+    kernel = Kernel("accumulate", "move_rows", (value_define(X),))
+    args = (X, np.int64(first), np.int32(d), np.int32(k), weights, *sums.arguments, labels, moved, lengths, stop)
+    gpu.launch(kernel, blocks(gpu.facts, -(-n_rows // at_once)), (256,), args)

@@ -1,4 +1,4 @@
-"""assign, CUDA: which kernel labels the rows, its constants, and the launches. Kernels: lloyd_step.cu, assign.cu, settle.cu.
+"""assign, CUDA: which kernel labels the rows, its constants, and the launches. In lloyd_step.cu, assign.cu, settle.cu.
 
 Few features (up to FUSED): one kernel reads X once, labels, settles and brings the sums up to date. More: `assign`
 scores tiles, `settle` decides the rows it left open, `move_rows` the sums, on parts of the rows, so that the lists that
@@ -59,12 +59,17 @@ def plan(n: int, k: int, d: int, value: int, facts: Any, memory: int, sums: bool
     if d <= FUSED and packed <= facts.shared:
         rows = 4 if d <= 4 else 2
         keep = sums and packed + near <= facts.shared
-        defines = (("VALUE", value), ("FEATURES", d), ("GROUP", group), ("ROWS", rows), ("THREADS", 128), ("NEAR", int(keep)))
-        kernel = Kernel("lloyd_step", "lloyd_step", defines)
+        kernel = fused_kernel(value, d, group, rows, keep)
         return Plan(kernel, 128, 128 * rows, packed + near * keep, n, True)
     kernel = Kernel("assign", "assign", (("VALUE", value),))
     part = min(max(memory // LIST_BYTES, 1 << 16), 1 << 26, n)
     return Plan(kernel, TILE_THREADS, TILE_ROWS, 0, part, False)
+
+
+def fused_kernel(value: int, d: int, group: int, rows: int, near: bool) -> Kernel:
+    """lloyd_step.cu with its constants."""
+    constants = {"VALUE": value, "FEATURES": d, "GROUP": group, "ROWS": rows, "THREADS": 128, "NEAR": int(near)}
+    return Kernel("lloyd_step", "lloyd_step", tuple(constants.items()))
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,9 @@ class Workspace:
 
     def totals(self, gpu: Any) -> NDArray[np.int64]:
         """(iterations, 2): changed and undecided rows."""
-        return gpu.to_host(self.counts).astype(np.int64) + gpu.to_host(self.lengths).sum(axis=1, dtype=np.int64)[:, ::-1]
+        return (
+            gpu.to_host(self.counts).astype(np.int64) + gpu.to_host(self.lengths).sum(axis=1, dtype=np.int64)[:, ::-1]
+        )
 
 
 def launch_step(
@@ -158,32 +165,20 @@ def launch_step(
     n, d = X.shape
     k = len(own.centroids)
     if chosen.fused:
-        gpu.launch(
-            chosen.kernel,
-            blocks(gpu.facts, -(-n // chosen.rows)),
-            (chosen.threads,),
-            (X, np.int64(n), np.int32(k), own.shift, own.scale, own.operand, own.centroids, own.limits, weights)
-            + (*(sums.arguments if sums else (None, np.float64(0), None, None)), labels, space.counts[iteration], stop),
-            chosen.shared,
-        )
+        centroids = (np.int32(k), own.shift, own.scale, own.operand, own.centroids, own.limits)
+        totals = sums.arguments if sums else (None, np.float64(0), None, None)
+        args = (X, np.int64(n), *centroids, weights, *totals, labels, space.counts[iteration], stop)
+        gpu.launch(chosen.kernel, blocks(gpu.facts, -(-n // chosen.rows)), (chosen.threads,), args, chosen.shared)
         return
     framed = (np.int32(d), np.int32(k), own.shift, own.scale, own.operand)
     for index, first in enumerate(range(0, n, chosen.part)):
         m = min(chosen.part, n - first)
         lengths = space.lengths[iteration, index]
-        gpu.launch(
-            chosen.kernel,
-            (-(-m // chosen.rows),),
-            (chosen.threads,),
-            (X, np.int64(first), np.int32(m), *framed, own.limits, labels, space.moved, space.open, space.margins)
-            + (lengths, stop),
-        )
-        gpu.launch(
-            Kernel("settle", "settle_rows", (value_define(X),)),
-            blocks(gpu.facts, -(-m // 4)),
-            (128,),
-            (X, np.int64(first), *framed, own.centroids, space.open, space.margins, labels, space.moved, lengths, stop),
-        )
+        head, lists = (X, np.int64(first)), (space.moved, space.open, space.margins)
+        args = (*head, np.int32(m), *framed, own.limits, labels, *lists, lengths, stop)
+        gpu.launch(chosen.kernel, (-(-m // chosen.rows),), (chosen.threads,), args)
+        args = (*head, *framed, own.centroids, space.open, space.margins, labels, space.moved, lengths, stop)
+        gpu.launch(Kernel("settle", "settle_rows", (value_define(X),)), blocks(gpu.facts, -(-m // 4)), (128,), args)
         if sums is not None:
             move_rows(gpu, X, first, m, weights, labels, space.moved, lengths, sums, stop)
 
@@ -202,16 +197,7 @@ def lloyd_step(
 
 CONFIGURATIONS = [
     *(
-        Configuration(
-            Kernel(
-                "lloyd_step",
-                "lloyd_step",
-                (("VALUE", value), ("FEATURES", d), ("GROUP", group), ("ROWS", rows), ("THREADS", 128), ("NEAR", near)),
-            ),
-            75,
-            128,
-            0,
-        )
+        Configuration(fused_kernel(value, d, group, rows, bool(near)), 75, 128, 0)
         for value, d, group, rows, near in [
             (1, 3, 1, 4, 1),
             (1, 3, 8, 4, 1),
@@ -224,9 +210,6 @@ CONFIGURATIONS = [
             (8, 16, 8, 2, 0),
         ]
     ),
-    *(
-        Configuration(Kernel("assign", "assign", (("VALUE", value),)), 75, 128, 13328)
-        for value in (1, 4, 8)
-    ),
+    *(Configuration(Kernel("assign", "assign", (("VALUE", value),)), 75, 128, 13328) for value in (1, 4, 8)),
     *(Configuration(Kernel("settle", "settle_rows", (("VALUE", value),)), 75, 64, 0) for value in (1, 4, 8)),
 ]

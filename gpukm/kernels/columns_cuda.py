@@ -1,4 +1,4 @@
-"""columns, CUDA: extremes, first value that is not finite, and exact sums of the columns. The kernels are in columns.cu."""
+"""columns, CUDA: extremes, the first value that is not finite, exact sums of the columns. Kernels in columns.cu."""
 
 from typing import Any
 
@@ -39,9 +39,8 @@ def _values(keys: NDArray[np.int64], dtype: np.dtype) -> NDArray[np.float64]:
     """The values of keys that order as they do; see `key_of` in columns.cu."""
     if dtype == np.uint8:
         return keys.astype(np.float64)
-    bits = keys.astype(np.int64 if dtype == np.float64 else np.int32)
-    unsigned = bits.view(f"u{bits.itemsize}")
-    flipped = unsigned ^ np.where(bits < 0, unsigned.dtype.type(np.iinfo(bits.dtype).max), unsigned.dtype.type(0))
+    bits: NDArray[Any] = keys.astype(np.int64 if dtype == np.float64 else np.int32)
+    flipped: NDArray[Any] = np.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
     return flipped.view(dtype).astype(np.float64)
 
 

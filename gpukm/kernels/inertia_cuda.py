@@ -1,4 +1,4 @@
-"""inertia, CUDA: D of rows to their own centroids and its exact sums; distances to all. Kernels: inertia.cu, distances.cu."""
+"""inertia, CUDA: D of rows to their own centroids, its exact sums, all distances. In inertia.cu and distances.cu."""
 
 from typing import Any
 
@@ -39,8 +39,8 @@ def add_inertia(
     k = len(centroids)
     near = 8 * NEAR_LIMBS * k <= gpu.facts.shared // 2
     kernel = Kernel("inertia", "add_inertia", (value_define(X), ("NEAR", int(near))))
-    args = (X, np.int64(n), np.int32(d), np.int32(k), gpu.to_device(centroids.astype(np.float64)), labels, weights)
-    args += sums.arguments
+    exact = gpu.to_device(centroids.astype(np.float64))
+    args = (X, np.int64(n), np.int32(d), np.int32(k), exact, labels, weights, *sums.arguments)
     gpu.launch(kernel, blocks(gpu.facts, -(-n // 128)), (128,), args, 8 * NEAR_LIMBS * k * near)
 
 

@@ -1,4 +1,4 @@
-"""potential, CUDA: what k-means++ asks of all rows, on the device; the choices are those of `Potential`. Kernels: potential.cu.
+"""potential, CUDA: what k-means++ asks of all rows, on the device; `Potential` chooses. Kernels in potential.cu.
 
 D, hashes and their order stay on the device; the host sees 1,024 sums a draw, the rows of a bucket, and the gains.
 """
@@ -75,7 +75,7 @@ class DevicePotential(Potential):
         self._largest = 1.0 if D is None else float(D.max())
 
     @property
-    def _hashes(self) -> NDArray[np.uint64]:
+    def _hashes(self) -> NDArray[np.uint64]:  # type: ignore[override]
         return self._gpu.to_host(self._device_hashes)
 
     def _hashes_of(self, rows: NDArray) -> NDArray[np.uint64]:
@@ -86,8 +86,12 @@ class DevicePotential(Potential):
         D = np.ones(len(rows)) if self._device_D is None else self._gpu.to_host(self._device_D[index])
         return D if self._weights is None else D * self._weights[rows]
 
+    def _all_D(self) -> Array:
+        assert self._device_D is not None, "commit a centre first"
+        return self._device_D
+
     def _exclude(self, rows: NDArray) -> None:
-        self._device_D[self._gpu.to_device(rows)] = 0.0
+        self._all_D()[self._gpu.to_device(rows)] = 0.0
 
     def _members(self, bucket: int) -> NDArray[np.signedinteger]:
         start = self._ends[bucket - 1] if bucket else 0
@@ -139,7 +143,7 @@ class DevicePotential(Potential):
         return total, near * (4 * kappa * (scorer.squares + ceiling + 4 * longest) + TINY)
 
     def _exact_gain(self, candidate: NDArray) -> int:
-        D = self._device_D.copy()
+        D = self._all_D().copy()
         self._lower(candidate, False, D)
         before, after = (integer(self._exact_sum(values), 0, 0)[0] for values in (self._device_D, D))
         return before - after
@@ -160,7 +164,7 @@ class DevicePotential(Potential):
 
     def farthest(self) -> int:
         """The row with the greatest D among those with weight; ties go to the lowest hash."""
-        xp, D = self._gpu.xp, self._device_D
+        xp, D = self._gpu.xp, self._all_D()
         if self._device_weights is not None:
             D = xp.where(self._device_weights > 0, D, -1.0)
         (ties,) = xp.nonzero(D == D.max())

@@ -1,7 +1,7 @@
-"""update, CUDA: several iterations of Lloyd's algorithm launched at once, without the host. The kernels are in update.cu.
+"""update, CUDA: several iterations of Lloyd's algorithm launched at once, without the host. Kernels in update.cu.
 
-The device divides the sums, compares and counts by itself; what it cannot settle (an empty cluster, a quotient or a shift
-too close to call) stops it, and the host does that iteration.
+The device divides the sums, compares and counts by itself; what it cannot settle (an empty cluster, a quotient or a
+shift too close to call) stops it, and the host does that iteration.
 """
 
 from dataclasses import dataclass

@@ -87,6 +87,10 @@ class EmulatedGpu:
         """A C-contiguous array."""
         return np.ascontiguousarray(array)
 
+    def adopt(self, array) -> np.ndarray:
+        """The same as `to_device`."""
+        return self.to_device(array)
+
     def to_host(self, array) -> np.ndarray:
         """A copy, as from a GPU."""
         return np.array(array)
