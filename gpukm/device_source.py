@@ -88,10 +88,8 @@ class DeviceSource(ArraySource):
         sums = self._sums_for(len(centroids))
         counts, self._counts = self._counts, None
         if counts is None:
-            scorer = kernels.Scorer.of(self.frame, centroids)
-            counts = cuda.lloyd_step(
-                self.gpu, self.device_rows, scorer, self._labels, self.device_weights, sums, self._memory
-            )
+            own = (self._labels, self.device_weights, sums, self._memory)
+            counts = cuda.lloyd_step(self.gpu, self.device_rows, self.frame, centroids, *own)
         return Step(sums.to_host(self.gpu), *counts)
 
     def ahead(self, centroids: NDArray, iterations: int, tol: float) -> Ahead:
@@ -136,8 +134,8 @@ class DeviceSource(ArraySource):
         """(n,) int32 labels for `centroids` on the device, leaving the state of the fit alone."""
         labels = self.gpu.empty(self.n_samples, np.int32)
         labels.fill(-1)
-        scorer = kernels.Scorer.of(self._frame_about(centroids), centroids)
-        cuda.lloyd_step(self.gpu, self.device_rows, scorer, labels, None, None, self._memory)
+        frame = self._frame_about(centroids)
+        cuda.lloyd_step(self.gpu, self.device_rows, frame, centroids, labels, None, None, self._memory)
         return labels
 
     def sizes(self, labels: Array, n_clusters: int) -> NDArray[np.int64]:

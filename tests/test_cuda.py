@@ -1,8 +1,11 @@
 """The CUDA engine against the reference, to the bit: on the emulator always, on a GPU where there is one."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from emulator import EmulatedGpu
+from emulator import FACTS, EmulatedGpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,11 +18,13 @@ from gpukm.lloyd import lloyd
 from gpukm.seeding import seed
 
 
-@pytest.fixture(params=["emulator", "gpu"])
+@pytest.fixture(params=["emulator", "emulator without tensor cores", "gpu"])
 def gpu(request):
     """A device to launch kernels on."""
     if request.param == "emulator":
         return EmulatedGpu()
+    if request.param != "gpu":
+        return EmulatedGpu(facts=replace(FACTS, arch=75))
     if not cuda_works():
         pytest.skip("no CUDA device")
     from gpukm.kernels._cuda import Gpu
@@ -123,6 +128,17 @@ def test_ties_duplicates_and_empty_clusters(n, d, k, levels, offset, double, num
     assert_same_run(*pair(EmulatedGpu(seed=number % 1000), X), start, max_iter=4)
 
 
+@pytest.mark.parametrize(("d", "k"), [(3, 70), (16, 70), (31, 65), (50, 7)])
+@pytest.mark.parametrize("gap", [1e-7, 1e-4, 1e-2])
+def test_centroids_nearer_to_each_other_than_the_filter_sees(gpu, d, k, gap):
+    """Most rows are left open by fp16, many by float32; the labels are those of D all the same."""
+    rng = np.random.default_rng(int(d + 1e7 * gap))
+    X = rng.normal(size=(300, d)).astype(np.float32)
+    start = (X[rng.integers(0, 5, k)] + gap * rng.normal(size=(k, d))).astype(np.float32)
+    run = assert_same_run(*pair(gpu, X), start, max_iter=2)
+    assert sum(one.undecided for one in run.history) > 0 or gap > 1e-6
+
+
 @pytest.mark.parametrize("d", [2, 40])
 def test_centroids_beyond_what_float32_scores_can_tell(gpu, d):
     """Scores overflow or say nothing; D alone settles."""
@@ -201,12 +217,13 @@ def test_a_missing_gpu_is_said(monkeypatch):
 
 def test_a_plan_fits_the_device():
     """Shared memory within the device's, every row in some launch, for any n, k, d."""
-    facts = EmulatedGpu().facts
-    for n in (1, 1000, 10**7, 5 * 10**9):
-        for k in (1, 16, 33, 1000, 10**6):
-            for d in (1, 3, 16, 17, 4096):
-                for value in (1, 4, 8):
-                    plan = assign_cuda.plan(n, k, d, value, facts, 64 << 20)
-                    assert plan.shared <= facts.shared and 1 <= plan.part <= n
-                    assert plan.fused or plan.part <= max(64 << 20, 1 << 20)
-                    assert -(-n // plan.rows) < 2**31 or not plan.fused
+    kinds = set()
+    small = replace(FACTS, arch=75, shared_optin=64 << 10)
+    sizes = itertools.product((1, 1000, 10**7, 5 * 10**9), (1, 16, 33, 1000, 10**6), (1, 3, 16, 17, 4096), (1, 4, 8))
+    for (n, k, d, value), facts in itertools.product(sizes, (FACTS, small)):
+        plan = assign_cuda.plan(n, k, d, value, facts, 64 << 20)
+        kinds.add((plan.kernel.file, facts.arch))
+        assert 1 <= plan.part <= n
+        assert plan.shared <= facts.shared_optin and -(-plan.part // plan.rows) < 2**31
+        assert plan.fused or plan.part * assign_cuda.LIST_BYTES <= 64 << 20
+    assert kinds == {("lloyd_step", 90), ("assign_mma", 90), ("assign", 90), ("lloyd_step", 75), ("assign", 75)}

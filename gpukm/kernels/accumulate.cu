@@ -11,7 +11,7 @@
 // IN    radix                             float64  2^bits of a limb
 // IN    labels     (n)                    int32    the new labels
 // IN    moved      (m, 2)                 int32    row - first, old label or -1
-// IN    lengths    (2)                    int32    lengths[1] rows are in `moved`
+// IN    moved_length (1)                  int32    rows in `moved`
 // INOUT sums       (MAX_LIMBS, k, d + 1)  int64
 // INOUT used       (1)                    int32    limbs in use
 // IN    stop       (1) or null            int32    set: do nothing, see update.cu
@@ -23,7 +23,7 @@
 
 extern "C" __global__ void __launch_bounds__(256)
 move_rows(const Value* X, long long first, int d, int k, const double* weights, const double* units,
-          double radix, unsigned long long* sums, int* used, const int* labels, const int* moved, const int* lengths,
+          double radix, unsigned long long* sums, int* used, const int* labels, const int* moved, const int* moved_length,
           const int* stop)
 {
     if (stop && *stop) return;
@@ -31,7 +31,7 @@ move_rows(const Value* X, long long first, int d, int k, const double* weights, 
     const int lanes = d < 256 ? d + 1 : 256, at_once = 256 / lanes;  // rows side by side where they are short
     if (thread() >= at_once * lanes) return;
     const int lane = thread() % lanes;
-    for (int i = blockIdx.x * at_once + thread() / lanes; i < lengths[1]; i += gridDim.x * at_once) {
+    for (int i = blockIdx.x * at_once + thread() / lanes; i < *moved_length; i += gridDim.x * at_once) {
         const long long row = first + moved[2 * i];
         const int old = moved[2 * i + 1];
         const long long to = (long long)labels[row] * (d + 1), from = (long long)old * (d + 1);

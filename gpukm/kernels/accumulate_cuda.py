@@ -71,7 +71,7 @@ def move_rows(
     weights: Array | None,
     labels: Array,
     moved: Array,
-    lengths: Array,
+    length: Array,
     sums: DeviceSums,
     stop: Array | None = None,
 ) -> None:
@@ -81,11 +81,11 @@ def move_rows(
     ----------
     X, weights, labels : all rows: (n, d) uint8|float32|float64, (n,) float64 or None, (n,) int32
     first, n_rows : the rows that `moved` (n_rows, 2) int32 counts from, and how many it may hold
-    lengths : (2,) int32, the second of which says how many it does
+    length : (1,) int32, how many it does
     stop : (1,) int32 that turns the kernel into nothing, see update.cu
     """
     d, k = X.shape[1], sums.limbs.shape[1]
     at_once = max(256 // (d + 1), 1)
     kernel = Kernel("accumulate", "move_rows", (value_define(X),))
-    args = (X, np.int64(first), np.int32(d), np.int32(k), weights, *sums.arguments, labels, moved, lengths, stop)
+    args = (X, np.int64(first), np.int32(d), np.int32(k), weights, *sums.arguments, labels, moved, length, stop)
     gpu.launch(kernel, blocks(gpu.facts, -(-n_rows // at_once)), (256,), args)

@@ -11,16 +11,19 @@
 //
 // role  argument   shape       dtype
 // IN    X          (n, d)      Value    row-major; this launch takes the rows `first` to `first + m`
+// IN    list       (m) or null int32    or of them only these, of which there are
+// IN    length     (1) or null int32    so many
 // IN    shift      (d)         Real
 // IN    scale                  float64  a power of two
 // IN    operand    (k, d + 1)  float32  -c' and the start of the sum
 // IN    limits     (4)         float32  see `threshold` in exact.cuh
 // INOUT labels     (n)         int32
-// OUT   moved      (m, 2)      int32    row - first, old label; in no order
 // OUT   open       (m)         int32    row - first; in no order
 // OUT   margins    (m)         float32  the threshold of each open row
-// INOUT lengths    (2)         int32    of `open` and of `moved`; zero before the launch
-// IN    stop       (1) or null            int32    set: do nothing, see update.cu
+// INOUT open_length (1)        int32    rows in `open`, added to
+// OUT   moved      (m, 2)      int32    row - first, old label; in no order
+// INOUT moved_length (1)       int32    rows in `moved`, added to
+// IN    stop       (1) or null int32    set: do nothing, see update.cu
 //
 // Cost: m k d fused multiply-adds, 5 operations a pair for the runner-up and the label; X is read k / BN times, from
 // the second-level cache but for the first. Fused multiply-adds bind from d = 16 on.
@@ -33,21 +36,22 @@
 #define BK 16  // features of a slab
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-assign(const Value* X, long long first, int m, int d, int k, const Real* shift, double scale, const float* operand,
-       const float* limits, int* labels, int* moved, int* open, float* margins, int* lengths,
-       const int* stop)
+assign(const Value* X, long long first, int m, const int* list, const int* length, int d, int k, const Real* shift,
+       double scale, const float* operand, const float* limits, int* labels, int* open, float* margins,
+       int* open_length, int* moved, int* moved_length, const int* stop)
 {
     if (stop && *stop) return;
+    if (list) m = *length;
+    if (blockIdx.x * (16 * TM) >= (unsigned)m) return;
     constexpr int BM = 16 * TM, BN = 16 * TN;
     __shared__ float4 xs_words[BK][BM / 4 + 1], cs_words[BK][BN / 4 + 1];  // words of 16 bytes; rows padded by one
     __shared__ float squares[BM];
-    __shared__ int sizes[2], starts[2];
     const int tx = thread() % 16, ty = thread() / 16;
     const int row0 = blockIdx.x * BM;
-    if (thread() < 2) sizes[thread()] = 0;
 
     float best[TM], second[TM], parts[TM];
     int label[TM], place[TM];
+    bool there[TM];
     #pragma unroll
     for (int i = 0; i < TM; ++i) {
         best[i] = second[i] = FAR;
@@ -71,7 +75,8 @@ assign(const Value* X, long long first, int m, int d, int k, const Real* shift, 
             for (int i = 0; i < TM; ++i) {  // BK is 16: thread t loads feature t % 16 of the rows t / 16 + 16 i
                 const int r = thread() / BK + i * (256 / BK);
                 const bool inside = row0 + r < m && j < d;
-                const float x = inside ? framed(X[(first + row0 + r) * d + j], centre, scale) : 0.0f;
+                const long long row = first + (list && inside ? list[row0 + r] : row0 + r);
+                const float x = inside ? framed(X[row * d + j], centre, scale) : 0.0f;
                 ((float*)xs_words[q])[r] = x;
                 if (col0 == 0) parts[i] = __fmaf_rn(x, x, parts[i]);
             }
@@ -116,35 +121,9 @@ assign(const Value* X, long long first, int m, int d, int k, const Real* shift, 
             label[i] = b < best[i] ? l : label[i];
             best[i] = fminf(best[i], b);
         }
-        if (tx != 0) continue;
         best[i] = threshold(best[i], squares[ty * TM + i], limits);
-        const int row = row0 + ty * TM + i;
-        if (row >= m) continue;
-        const int old = labels[first + row];
-        if (!(second[i] > best[i])) {
-            place[i] = atomicAdd(&sizes[0], 1);
-            label[i] = -1;
-        } else if (old != label[i]) {
-            labels[first + row] = label[i];
-            place[i] = atomicAdd(&sizes[1], 1);
-            label[i] = old;
-        } else
-            place[i] = -1;
+        there[i] = row0 + ty * TM + i < m;
+        place[i] = list && there[i] ? list[row0 + ty * TM + i] : row0 + ty * TM + i;
     }
-    __syncthreads();
-    if (thread() < 2) starts[thread()] = atomicAdd(lengths + thread(), sizes[thread()]);
-    __syncthreads();
-    if (tx != 0) return;
-    #pragma unroll
-    for (int i = 0; i < TM; ++i) {
-        const int row = row0 + ty * TM + i;
-        if (row >= m || place[i] < 0) continue;
-        if (!(second[i] > best[i])) {
-            open[starts[0] + place[i]] = row;
-            margins[starts[0] + place[i]] = best[i];
-        } else {
-            moved[2 * (starts[1] + place[i])] = row;
-            moved[2 * (starts[1] + place[i]) + 1] = label[i];
-        }
-    }
+    hand_on<TM>({labels, moved, open, margins, open_length, moved_length}, first, tx == 0, there, place, best, second, label);
 }

@@ -23,12 +23,12 @@ __device__ __forceinline__ int thread() { return static_cast<int>(threadIdx.x); 
 __device__ __forceinline__ double widen(double x) { return x; }
 __device__ __forceinline__ double widen(unsigned char x) { return x; }
 
-// x' = (x - shift) scale, rounded once (float32 rows without scale: one subtraction).
+// x' = (x - shift) scale, rounded once; scale is a power of two. Float32 differences overflow only beyond such scales.
 __device__ __forceinline__ float framed(Value x, Real shift, double scale)
 {
 #if VALUE != 8
-    if (scale == 1.0)
-        return (float)x - shift;
+    if (scale >= 0x1p-40 && scale <= 0x1p40)
+        return ((float)x - shift) * (float)scale;
 #endif
     return (float)((widen(x) - widen(shift)) * scale);
 }
@@ -184,6 +184,60 @@ template <int COUNT, class T> __device__ __forceinline__ T pick(const T (&a)[COU
     return value;
 }
 
+// What a block that filtered rows hands on. A thread with `mine` has COUNT of them: number `row`, the margin's end `limit`,
+// the runner-up, the label. Decided rows whose label changed join `moved`, undecided ones `open`; a block reserves its
+// part of both lists with one atomic each. All threads of the block call it.
+struct Lists {
+    int* labels;     // (n)
+    int* moved;      // (m, 2): row - first, old label
+    int* open;       // (m): row - first
+    float* margins;  // (m): the limit of each open row
+    int* open_length;
+    int* moved_length;
+};
+
+template <int COUNT>
+__device__ __forceinline__ void hand_on(const Lists& lists, long long first, bool mine, const bool (&there)[COUNT],
+                                        const int (&row)[COUNT], const float (&limit)[COUNT],
+                                        const float (&second)[COUNT], int (&label)[COUNT])
+{
+    __shared__ int sizes[2], starts[2];
+    int place[COUNT];
+    bool open[COUNT];
+    if (thread() < 2) sizes[thread()] = 0;
+    __syncthreads();
+    #pragma unroll
+    for (int i = 0; i < COUNT; ++i) {
+        place[i] = -1;
+        open[i] = false;
+        if (!mine || !there[i]) continue;
+        const int old = lists.labels[first + row[i]];
+        open[i] = !(second[i] > limit[i]);
+        if (open[i])
+            place[i] = atomicAdd(&sizes[0], 1);
+        else if (old != label[i]) {
+            lists.labels[first + row[i]] = label[i];
+            label[i] = old;
+            place[i] = atomicAdd(&sizes[1], 1);
+        }
+    }
+    __syncthreads();
+    if (thread() == 0 && sizes[0]) starts[0] = atomicAdd(lists.open_length, sizes[0]);
+    if (thread() == 1 && sizes[1]) starts[1] = atomicAdd(lists.moved_length, sizes[1]);
+    __syncthreads();
+    #pragma unroll
+    for (int i = 0; i < COUNT; ++i) {
+        if (place[i] < 0) continue;
+        if (open[i]) {
+            lists.open[starts[0] + place[i]] = row[i];
+            lists.margins[starts[0] + place[i]] = limit[i];
+        } else {
+            lists.moved[2 * (starts[1] + place[i])] = row[i];
+            lists.moved[2 * (starts[1] + place[i]) + 1] = label[i];
+        }
+    }
+}
+
 __device__ __forceinline__ void append_moved(int* moved, int* length, int row, int old)
 {
     const int at = atomicAdd(length, 1);
@@ -195,4 +249,15 @@ template <class T> __device__ __forceinline__ T warp_sum(T value)
 {
     for (int step = 16; step; step /= 2) value += __shfl_xor_sync(~0u, value, step);
     return value;
+}
+
+// The sum over a block of 128 threads, in all of them; in fixed order.
+__device__ __forceinline__ double block_sum(double value)
+{
+    __shared__ double parts[4];
+    value = warp_sum(value);
+    __syncthreads();
+    if (thread() % 32 == 0) parts[thread() / 32] = value;
+    __syncthreads();
+    return (parts[0] + parts[1]) + (parts[2] + parts[3]);
 }

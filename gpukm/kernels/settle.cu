@@ -9,22 +9,23 @@
 // IN    margins    (m)         float32  their thresholds
 // INOUT labels     (n)         int32
 // INOUT moved      (m, 2)      int32    rows whose label changed are appended
-// INOUT lengths    (2)         int32    of `open` and of `moved`
-// IN    stop       (1) or null            int32    set: do nothing, see update.cu
+// IN    open_length (1)        int32    rows in `open`
+// INOUT moved_length (1)       int32    rows in `moved`
+// IN    stop       (1) or null int32    set: do nothing, see update.cu
 //
 // Cost: for an open row k d multiply-adds in float32, and 3 d operations in float64 for each centroid within its margin.
-// Hazards: none; lengths[0] is not changed here.
+// Hazards: none.
 
 #include "exact.cuh"
 
 extern "C" __global__ void __launch_bounds__(128)
 settle_rows(const Value* X, long long first, int d, int k, const Real* shift, double scale, const float* operand,
-            const double* centroids, const int* open, const float* margins, int* labels, int* moved, int* lengths,
-            const int* stop)
+            const double* centroids, const int* open, const float* margins, const int* open_length,
+            int* labels, int* moved, int* moved_length, const int* stop)
 {
     if (stop && *stop) return;
     const int warp = (blockIdx.x * blockDim.x + thread()) / 32, warps = gridDim.x * blockDim.x / 32;
-    for (int i = warp; i < lengths[0]; i += warps) {
+    for (int i = warp; i < *open_length; i += warps) {
         const int row = open[i];
         const int label =
             settle(X + (first + row) * d, shift, scale, operand, d + 1, centroids, k, d, margins[i]);
@@ -32,7 +33,7 @@ settle_rows(const Value* X, long long first, int d, int k, const Real* shift, do
         const int old = labels[first + row];
         if (old != label) {
             labels[first + row] = label;
-            append_moved(moved, lengths + 1, row, old);
+            append_moved(moved, moved_length, row, old);
         }
     }
 }

@@ -1,16 +1,11 @@
-// update: from exact sums to the next centroids, and from centroids to what scores need, without the host.
+// update: from exact sums to the next centroids, without the host.
 //
-// `prepare` frames the centroids. `update` divides the sums as gpukm/exact.py does (double-double, rounded once); where
-// a quotient is too close to call, or a cluster is empty, it asks for the host. `finish` decides whether the run ends.
-// All kernels of an iteration return at once when *stop is set, so that several iterations can be launched ahead.
+// `update` divides the sums as gpukm/exact.py does (double-double, rounded once); where a quotient is too close to call,
+// or a cluster is empty, it asks for the host. `finish` decides whether the run ends. All kernels of an iteration return
+// at once when *stop is set, so that several iterations can be launched ahead.
 //
 // role  argument   shape                  dtype
 // IN    centroids  (k, d)                 Real     those the iteration starts from
-// IN    shift      (d)                    Real
-// IN    kappa                             float64  the margin of float32 scores
-// OUT   operand    (k, d + 1)             float32  -c' and the start of the sum
-// OUT   exact      (k, d)                 float64  the centroids
-// INOUT limits     (4)                    float32  see exact.cuh; the last is 0 before; raised for far centroids
 // IN    limbs      (MAX_LIMBS, k, d + 1)  int64
 // IN    units      (d + 1)                float64  1 / unit of limb 0
 // IN    mean       (d)                    float64  of all rows
@@ -28,17 +23,6 @@
 
 #define HOST 1
 #define MOVED 2
-
-// The sum over a block of 128 threads, in all of them; in fixed order.
-__device__ __forceinline__ double block_sum(double value)
-{
-    __shared__ double parts[4];
-    value = warp_sum(value);
-    __syncthreads();
-    if (thread() % 32 == 0) parts[thread() / 32] = value;
-    __syncthreads();
-    return (parts[0] + parts[1]) + (parts[2] + parts[3]);
-}
 
 struct Pair { double hi, lo; };
 
@@ -87,27 +71,6 @@ __device__ __forceinline__ Real to_real(double x) { return x; }
 #else
 __device__ __forceinline__ Real to_real(double x) { return narrow(x); }
 #endif
-
-extern "C" __global__ void __launch_bounds__(128)
-prepare(const Real* centroids, int d, const Real* shift, double scale, double kappa, float* operand, double* exact,
-        float* limits, const int* stop)
-{
-    if (*stop) return;
-    const long long c = blockIdx.x;
-    double squares = 0.0;
-    for (int j = thread(); j < d; j += 128) {
-        const double value = widen(centroids[c * d + j]), framed = (value - widen(shift[j])) * scale;
-        exact[c * d + j] = value;
-        operand[c * (d + 1) + j] = -(float)framed;
-        squares += framed * framed;
-    }
-    squares = block_sum(squares);
-    if (thread() != 0) return;
-    operand[c * (d + 1) + d] = (float)(squares * (0.5 - kappa));
-    const double wider = 2 * kappa * (1 + 40 * kappa);
-    atomicMax((int*)limits + 3, __float_as_int((float)(wider * squares * (1 + 1e-6))));
-    if (!(squares < 1.3292279957849159e36) || kappa >= 0.01) limits[1] = 1.0f / 0.0f;  // 2^120: D alone settles
-}
 
 extern "C" __global__ void __launch_bounds__(128)
 update(const Real* centroids, int d, const long long* limbs, const int* used, int bits, const double* units,

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.exact import U32, margin
 from gpukm.kernels._nvrtc import Configuration, Kernel
 from gpukm.kernels.accumulate_cuda import DeviceSums, value_define
-from gpukm.kernels.assign import Frame, slack_terms
-from gpukm.kernels.assign_cuda import Operands, Workspace, launch_step, plan
+from gpukm.kernels.assign import Frame
+from gpukm.kernels.assign_cuda import Workspace, launch_step, plan
+from gpukm.kernels.operands_cuda import Operands
 
 Array = Any  # on the device
 AT_ONCE = 16  # iterations launched before the host looks: a look costs about as much as a launch
@@ -22,7 +22,7 @@ RUNNING, SETTLED, WITHIN_TOL, HOST = range(4)  # what `stop` says
 
 CONFIGURATIONS = [
     Configuration(Kernel("update", name, (("VALUE", size),)), 75, 64, 64)
-    for name in ("prepare", "update", "finish")
+    for name in ("update", "finish")
     for size in (1, 4, 8)
 ]
 
@@ -66,27 +66,19 @@ def run_ahead(
     iterations = max(min(iterations, AT_ONCE, memory // centroids.nbytes), 1)
     chosen = plan(n, k, d, X.dtype.itemsize, gpu.facts, memory)
     space = Workspace.of(gpu, chosen, n, iterations)
-    limits = np.zeros((iterations, 4), np.float32)
-    kappa = margin(d, U32)
-    limits[:, :2] = slack_terms(d)
-    limits[:, 2] = 20 * kappa * (1 + 40 * kappa)
-    all_limits = gpu.to_device(limits)
+    own = Operands.of(gpu, frame, k, d, halves=chosen.tensor, iterations=iterations)
     states = gpu.empty((iterations + 1, k, d), centroids.dtype)
     states[0] = gpu.to_device(centroids)
-    operand, exact = gpu.empty((k, d + 1), np.float32), gpu.empty((k, d), np.float64)
-    shift, scale, centre = gpu.to_device(frame.shift), np.float64(frame.scale), gpu.to_device(mean)
-    partial, flags = gpu.empty((k, 2), np.float64), gpu.zeros((iterations, 1), np.int32)
-    records, stop = gpu.zeros((iterations, 2), np.float64), gpu.zeros(2, np.int32)
-    prepare, update, finish = (Kernel("update", name, (value_define(X),)) for name in ("prepare", "update", "finish"))
+    centre, partial = gpu.to_device(mean), gpu.empty((k, 2), np.float64)
+    flags, records = gpu.zeros((iterations, 1), np.int32), gpu.zeros((iterations, 2), np.float64)
+    stop = gpu.zeros(2, np.int32)
+    update, finish = (Kernel("update", name, (value_define(X),)) for name in ("update", "finish"))
+    totals = (sums.limbs.view(np.int64), sums.used, np.int32(sums.grid.bits), sums.units)
     for i in range(iterations):
-        own = Operands(shift, scale, operand, exact, all_limits[i])
-        framed = (states[i], np.int32(d), shift, scale, np.float64(kappa))
-        gpu.launch(prepare, (k,), (128,), (*framed, operand, exact, all_limits[i], stop))
+        own.prepare(gpu, X, states[i], i, stop)
         launch_step(gpu, chosen, X, own, labels, weights, sums, space, i, stop)
-        totals = (sums.limbs.view(np.int64), sums.used, np.int32(sums.grid.bits), sums.units)
-        gpu.launch(
-            update, (k,), (128,), (states[i], np.int32(d), *totals, centre, states[i + 1], partial, flags[i], stop)
-        )
+        args = (states[i], np.int32(d), *totals, centre, states[i + 1], partial, flags[i], stop)
+        gpu.launch(update, (k,), (128,), args)
         verdict = (np.int32(k), np.int32(d), np.float64(totss), np.float64(tol), flags[i], records[i], stop)
         gpu.launch(finish, (1,), (128,), (partial, *verdict))
     why, ran = (int(value) for value in gpu.to_host(stop))
