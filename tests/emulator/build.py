@@ -37,7 +37,7 @@ def unavailable() -> str | None:
 
 
 def require() -> None:
-    """Skip the tests of a module where kernels cannot be emulated."""
+    """Skip a test, or all of a module, where kernels cannot be emulated."""
     if (reason := unavailable()) is not None:
         pytest.skip(reason, allow_module_level=True)
 

@@ -12,7 +12,7 @@
 #define __forceinline__ inline
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
 #define __constant__ static const
 // All static shared memory lies in one section, which the scheduler fills anew for each block; see shared.ld.
 #define __shared__ static __attribute__((section("shared_memory")))

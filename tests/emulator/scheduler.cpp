@@ -173,7 +173,7 @@ bool open_warp(unsigned first)
 {
     const unsigned lanes = min(32u, total - first);
     bool opened = false;
-    unsigned settled = 0;                              // lanes looked at as partners of an earlier one
+    unsigned settled = 0;                              // lanes that wait with an earlier one
     for (unsigned i = 0; i < lanes; ++i) {
         const Fiber& f = fibers[first + i];
         if (f.state != at_warp || settled >> i & 1) continue;
@@ -185,7 +185,7 @@ bool open_warp(unsigned first)
             if (g.state == at_warp && g.mask == f.mask && g.line == f.line) partners |= 1u << j;
             else all = g.state == done;
         }
-        settled |= f.mask;
+        settled |= partners;
         if (!all) continue;
         for (unsigned j = 0; j < lanes; ++j)
             if (partners >> j & 1) {
