@@ -9,20 +9,26 @@ import pytest
 from gpukm.kernels._cuda import Kernel
 
 FOLDER = Path(__file__).parent / "emulator" / "kernels"
-rng = np.random.default_rng(0)
+RNG = np.random.default_rng(0)
 TINY = np.float32(2.0**-149)
-F32 = np.array(
-    [0.0, -0.0, 1.0, -1.5, TINY, -TINY, 5 * TINY, 2.0**-126, -(2.0**-126 - TINY), 2.0**-24, 2.0**-25, 1.5 * 2.0**-25]
-    + [3.4e38, -3.4e38, 65504, 65519.99, 65520, -65536, 1 + 2.0**-11, 1 + 3 * 2.0**-11, 1 + 2.0**-10, 1 + 2.0**-12]
-    + [np.inf, -np.inf, 6.1e-5, 5.96e-8, 0.1, 1 / 3, 2.5, 3.5, -2.5, 2.0**-14 - TINY, 1 + 2.0**-23],
-    np.float32,
-)
-F32 = np.concatenate([F32, rng.normal(size=200).astype(np.float32) * 2.0 ** rng.integers(-140, 120, 200)]).astype("f4")
+F32 = np.concatenate(
+    [
+        [0.0, -0.0, 1.0, -1.5, 2.5, 3.5, -2.5, 0.1, np.inf, -np.inf, 3.4e38, -3.4e38, 65504, 65519.99, 65520, -65536],
+        [TINY, -TINY, 5 * TINY, 2.0**-126, TINY - 2.0**-126, 2.0**-24, 2.0**-25, 1.5 * 2.0**-25, 2.0**-14 - TINY],
+        [1 + 2.0**-11, 1 + 3 * 2.0**-11, 1 + 2.0**-10, 1 + 2.0**-12, 1 + 2.0**-23, 6.1e-5, 5.96e-8],
+        RNG.normal(size=200) * 2.0 ** RNG.integers(-140, 120, 200),
+    ]
+).astype(np.float32)
 F64 = np.concatenate(
-    [F32.astype("f8") * (1 + 2.0**-25), rng.normal(size=F32.size) * 2.0 ** rng.integers(-155, 127, F32.size)]
+    [F32.astype("f8") * (1 + 2.0**-25), RNG.normal(size=F32.size) * 2.0 ** RNG.integers(-155, 127, F32.size)]
 )
 F64 = F64[: F32.size]
-ALL = np.uint32(0xFFFFFFFF)
+
+
+@pytest.fixture
+def rng():
+    """The same numbers for a test whatever ran before it."""
+    return np.random.default_rng(1)
 
 
 @pytest.fixture
@@ -124,7 +130,7 @@ def test_float64_operations_round_once_and_are_not_contracted(gpu):
         assert out[3][i] == exact.numerator / exact.denominator  # Python divides integers with one rounding
 
 
-def test_integer_operations(gpu):
+def test_integer_operations(gpu, rng):
     """Counting bits, high words of products, conversions to nearest."""
     a = np.concatenate([rng.integers(-(2**31), 2**31, 100), [0, 1, -1, 2**31 - 1, -(2**31)]]).astype("i4")
     b = np.concatenate([rng.integers(-(2**62), 2**62, 100), [0, 1, -1, 2**62, -(2**62)]])
@@ -161,7 +167,7 @@ def test_integer_operations(gpu):
 
 
 @pytest.mark.parametrize("width", [32, 16, 4])
-def test_lanes_see_each_others_values(gpu, width):
+def test_lanes_see_each_others_values(gpu, width, rng):
     """Shuffles within segments of a warp, votes over all of it."""
     n = 64
     x = rng.integers(0, 50, n).astype("i4")
@@ -189,7 +195,7 @@ def test_lanes_see_each_others_values(gpu, width):
         np.testing.assert_array_equal(out[7][x % 4 == kind], mask(x % 4 == kind)[x % 4 == kind])
 
 
-def test_parts_of_a_warp_go_different_ways_and_meet_again(gpu):
+def test_parts_of_a_warp_go_different_ways_and_meet_again(gpu, rng):
     """An exchange concerns the lanes of its mask and no others, however many each has had before."""
     x = rng.integers(0, 1000, 32).astype("i4")
     (out,) = run(gpu, "warps", "parted", (32,), [x], [(32, "i4")])
@@ -200,7 +206,7 @@ def test_parts_of_a_warp_go_different_ways_and_meet_again(gpu):
     np.testing.assert_array_equal(out, wanted[::-1])
 
 
-def test_reductions_of_a_warp_and_votes_of_a_block(gpu):
+def test_reductions_of_a_warp_and_votes_of_a_block(gpu, rng):
     """One value for all lanes, one for all threads; 90 threads are two warps and a part."""
     x = rng.integers(-1000, 1000, 64).astype("i4")
     (out,) = run(gpu, "warps", "reductions", (64,), [x], [((5, 64), "i4")])
@@ -217,7 +223,7 @@ def test_reductions_of_a_warp_and_votes_of_a_block(gpu):
 # -- memory ----------------------------------------------------------------------------------------------
 
 
-def test_vectors_are_read_and_written_whole(gpu):
+def test_vectors_are_read_and_written_whole(gpu, rng):
     """float4, int4, uint4, int2 and longlong2."""
     n = 40
     x, y, z = (
@@ -232,7 +238,7 @@ def test_vectors_are_read_and_written_whole(gpu):
     np.testing.assert_array_equal(c, z[::2] - z[1::2])
 
 
-def test_atomics_lose_nothing(gpu):
+def test_atomics_lose_nothing(gpu, rng):
     """Sums, extremes, products by compare and swap, places in a queue: as if one thread had done it all."""
     x = rng.integers(-1000, 1000, 500).astype("i4")
     starts = [np.array([0, 9999, -9999, 0], "i4"), np.zeros(4 + 500, "u4"), np.array([0, 2**63, 1], "u8")]
@@ -250,7 +256,7 @@ def test_atomics_lose_nothing(gpu):
     assert f32[0] == f64[0] == x.sum()  # whole numbers below 2^24: exact in any order
 
 
-def test_shared_memory_is_fresh_for_every_block(gpu):
+def test_shared_memory_is_fresh_for_every_block(gpu, rng):
     """Static and dynamic; what nobody wrote is no number that a kernel could go on with (on a GPU it is anything)."""
     x = rng.normal(size=5 * 100).astype("f4")
     out, untouched = run(gpu, "memory", "reversed", (100,), [x], [(500, "f4"), (5, "f4")], (5,), shared=400)
@@ -260,7 +266,7 @@ def test_shared_memory_is_fresh_for_every_block(gpu):
 
 
 @pytest.mark.parametrize("n", [1, 31, 33, 200])
-def test_copies_go_on_while_a_tile_is_used(gpu, n):
+def test_copies_go_on_while_a_tile_is_used(gpu, n, rng):
     """Rows past the end arrive as zeros."""
     x = rng.integers(-4, 5, (n, 64)).astype("f4")
     (out,) = run(gpu, "memory", "row_sums", (128,), [x, np.int32(n)], [(n, "f4")], shared=2 * 32 * 64 * 4)
@@ -270,7 +276,7 @@ def test_copies_go_on_while_a_tile_is_used(gpu, n):
 # -- tensor cores ------------------------------------------------------------------------------------------
 
 
-def tensor_inputs(kind, warps, whole):
+def tensor_inputs(rng, kind, warps, whole):
     """(A, B by columns, C) for so many warps: whole numbers small enough to be exact, or of very different sizes."""
     depth = 16 if kind != "tf32" else 8
     shapes = [(warps, 16, depth), (warps, 8, depth), (warps, 16, 8)]
@@ -281,20 +287,20 @@ def tensor_inputs(kind, warps, whole):
 
 
 @pytest.mark.parametrize("kind", ["f16", "f16_from_shared", "tf32"])
-def test_products_of_small_whole_numbers_are_exact(gpu, kind):
+def test_products_of_small_whole_numbers_are_exact(gpu, kind, rng):
     """Every element of every fragment is where the instruction expects it."""
     warps = 1 if kind == "f16_from_shared" else 3
-    a, b, c = tensor_inputs(kind, warps, whole=True)
+    a, b, c = tensor_inputs(rng, kind, warps, whole=True)
     view = (lambda m: m) if kind == "tf32" else (lambda m: m.view(np.uint16))
     (out,) = run(gpu, "tensor", kind, (32 * warps,), [view(a), view(b), c], [(c.shape, "f4")])
     np.testing.assert_array_equal(out, np.einsum("wik,wjk->wij", a.astype("f8"), b.astype("f8")) + c)
 
 
 @pytest.mark.parametrize("kind", ["f16", "tf32"])
-def test_sums_of_tensor_cores_err_within_the_model(gpu, kind):
+def test_sums_of_tensor_cores_err_within_the_model(gpu, kind, rng):
     """At most one unit of 2^-23 of twice the largest term for each of them, and no worse than the emulator is."""
     warps = 4
-    a, b, c = tensor_inputs(kind, warps, whole=False)
+    a, b, c = tensor_inputs(rng, kind, warps, whole=False)
     if kind == "tf32":
         a, b = rounded_tf32(a).view("f4"), rounded_tf32(b).view("f4")
     view = (lambda m: m) if kind == "tf32" else (lambda m: m.view(np.uint16))
@@ -306,9 +312,9 @@ def test_sums_of_tensor_cores_err_within_the_model(gpu, kind):
     assert np.abs(out - exact).max() > 0
 
 
-def test_infinite_and_missing_values_stay_what_they_are(gpu):
+def test_infinite_and_missing_values_stay_what_they_are(gpu, rng):
     """In a product with tensor cores: NaN in, NaN out, infinity in, infinity out, in that row and column only."""
-    a, b, c = tensor_inputs("f16", 1, whole=True)
+    a, b, c = tensor_inputs(rng, "f16", 1, whole=True)
     a[0, 3, 5], a[0, 7, 2], b[0, :, 5], b[0, :, 2] = np.nan, np.inf, 1, 1
     (out,) = run(gpu, "tensor", "f16", (32,), [a.view("u2"), b.view("u2"), c], [(c.shape, "f4")])
     assert (
