@@ -9,6 +9,7 @@ import pytest
 from gpukm.kernels._cuda import Kernel
 
 FOLDER = Path(__file__).parent / "emulator" / "kernels"
+pytestmark = pytest.mark.sanitized
 RNG = np.random.default_rng(0)
 TINY = np.float32(2.0**-149)
 F32 = np.concatenate(

@@ -23,6 +23,7 @@ MODES = {
     "address": ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fsanitize-sections=shared_memory"],
     "thread": ["-g", "-fsanitize=thread"],
 }
+PRELOAD = {"": [], "address": ["asan", "ubsan"], "thread": ["tsan"]}
 FLAGS = ["-std=c++17", "-O1", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-fPIC"]
 WARNINGS = ["-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function"]
 # Dynamic shared memory declared in a kernel; the size of the block's own is known to the scheduler.
@@ -40,6 +41,31 @@ def require() -> None:
     """Skip a test, or all of a module, where kernels cannot be emulated."""
     if (reason := unavailable()) is not None:
         pytest.skip(reason, allow_module_level=True)
+
+
+def run_python(words: list[str], sanitize: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python so that launches in it are under a sanitizer, which has to be loaded first; skip if there is none."""
+    preload = [_output("gcc", f"-print-file-name=lib{name}.so") for name in PRELOAD[sanitize]]
+    if missing := [name for name in preload if not os.path.isabs(name)]:
+        pytest.skip(f"{missing[0]}, which comes with gcc on most systems, is not installed")
+    environment = {
+        **os.environ,
+        "GPUKM_SANITIZE": sanitize,
+        "LD_PRELOAD": " ".join(preload),
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
+        "TSAN_OPTIONS": "halt_on_error=1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE.parent)]),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # what is not imported need not be instrumented
+    }
+    command = [sys.executable, *words]
+    if sanitize == "thread" and _runs(["setarch", "-R", "true"]):
+        command = ["setarch", "-R", *command]  # gcc's ThreadSanitizer knows fewer layouts of memory than kernels make
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, check=False)
+
+
+def _runs(command: list[str]) -> bool:
+    return shutil.which(command[0]) is not None and subprocess.run(command, capture_output=True).returncode == 0
 
 
 def library(text: str, file: str, defines, sanitize: str) -> Path:
@@ -77,7 +103,7 @@ def _made(unit: str, flags: list[str], rest: list[str], suffix: str) -> Path:
             source, made = Path(folder, "unit.cpp"), Path(folder, "made")
             source.write_text(unit, encoding="utf-8")
             command = ["g++", *flags, str(source), *rest, "-o", str(made)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=_unsanitized())
             if done.returncode:
                 raise RuntimeError(f"g++ refuses the kernels:\n{done.stderr}")
             os.replace(made, target)
@@ -94,4 +120,12 @@ def _headers() -> tuple[str, ...]:
 @cache
 def _compiler() -> str:
     machine = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")][:1]
-    return subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout + "".join(machine)
+    return _output("g++", "--version") + "".join(machine)
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=_unsanitized()).stdout.strip()
+
+
+def _unsanitized() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}

@@ -28,7 +28,7 @@ extern "C" __global__ void atomics(const int* x, int n, int* i32, unsigned* u32,
         atomicMin(&u64[1], static_cast<unsigned long long>(v & 0xffff) << 32);
         atomicAdd(&f32[0], static_cast<float>(v));
         atomicAdd(&f64[0], static_cast<double>(v));
-        for (unsigned long long old = u64[2], seen; ; old = seen)     // a product, by compare and swap
+        for (unsigned long long old = atomicAdd(&u64[2], 0), seen; ; old = seen)     // a product, by compare and swap
             if ((seen = atomicCAS(&u64[2], old, old * 3)) == old) break;
         u32[4 + atomicAdd(&i32[3], 1)] = static_cast<unsigned>(v);   // a queue: every value once, in any order
     }
