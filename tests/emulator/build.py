@@ -20,11 +20,11 @@ SANITIZE = os.environ.get("GPUKM_SANITIZE", "")  # of launches that do not say
 CHECKS = "alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero"
 MODES = {
     "": [f"-fsanitize={CHECKS}", "-fno-sanitize-recover=all"],
-    "address": ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fsanitize-sections=shared_memory"],
-    "thread": ["-g", "-fsanitize=thread"],
+    "address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"],
+    "thread": ["-fsanitize=thread", "-g"],
 }
 PRELOAD = {"": [], "address": ["asan", "ubsan"], "thread": ["tsan"]}
-FLAGS = ["-std=c++17", "-O1", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-fPIC"]
+FLAGS = ["-std=c++17", "-O1", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-gnu-unique", "-fPIC"]
 WARNINGS = ["-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function"]
 # Dynamic shared memory declared in a kernel; the size of the block's own is known to the scheduler.
 _EXTERN = re.compile(r"extern\s+__shared__\s+(?:__align__\(\d+\)\s*)?([\w ]*?\w)\s+(\w+)\s*\[\s*\]\s*;")
@@ -83,31 +83,36 @@ def library(text: str, file: str, defines, sanitize: str) -> Path:
         ]
     )
     flags = [*FLAGS, *WARNINGS, *MODES[sanitize], *(f"-D{name}={value}" for name, value in defines), f"-I{HERE}"]
-    script = f"-Wl,-T,{HERE / 'shared.ld'}"
-    return _made(unit, flags, [scheduler(sanitize), "-shared", script], ".so")
+    runtime = MODES[sanitize][:1] if sanitize else []  # what the plain checks call is in the scheduler
+    link = ["-shared", *runtime, "kernels.o", str(scheduler(sanitize)), f"-Wl,-T,{HERE / 'shared.ld'}"]
+    return _made(unit, flags, link, ".so")
 
 
 @cache
-def scheduler(sanitize: str) -> str:
+def scheduler(sanitize: str) -> Path:
     """The compiled scheduler, without the sanitizer's instrumentation."""
     unit = f'#include "{HERE / "scheduler.cpp"}"\n'
-    return str(_made(unit, [*FLAGS, "-O2", "-Wall", "-Werror", *([] if sanitize else ["-DPLAIN"])], ["-c"], ".o"))
+    return _made(unit, [*FLAGS, "-O2", "-Wall", "-Werror", *([] if sanitize else ["-DPLAIN"])], [], ".o")
 
 
-def _made(unit: str, flags: list[str], rest: list[str], suffix: str) -> Path:
-    parts = [unit, *flags, *rest, *_headers(), _compiler()]
+def _made(unit: str, flags: list[str], link: list[str], suffix: str) -> Path:
+    parts = [unit, *flags, *link, *_headers(), _compiler()]
     target = CACHE / (hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24] + suffix)
     if not target.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            source, made = Path(folder, "unit.cpp"), Path(folder, "made")
-            source.write_text(unit, encoding="utf-8")
-            command = ["g++", *flags, str(source), *rest, "-o", str(made)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, env=_unsanitized())
-            if done.returncode:
-                raise RuntimeError(f"g++ refuses the kernels:\n{done.stderr}")
-            os.replace(made, target)
+            Path(folder, "kernels.cpp").write_text(unit, encoding="utf-8")
+            _compile(["g++", *flags, "-c", "kernels.cpp", "-o", "kernels.o"], folder)
+            if link:
+                _compile(["g++", *link, "-o", "linked"], folder)
+            os.replace(Path(folder, "linked" if link else "kernels.o"), target)
     return target
+
+
+def _compile(command: list[str], folder: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_unsanitized(), cwd=folder)
+    if done.returncode:
+        raise RuntimeError(f"g++ refuses the kernels:\n{done.stderr}")
 
 
 @cache
