@@ -4,6 +4,7 @@
 CPU, by another class with the same interface.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -26,7 +27,6 @@ from gpukm.kernels._nvrtc import (
 
 __all__ = ["Configuration", "Facts", "Gpu", "Kernel", "check_launch", "options", "source"]
 
-WITHOUT_OPT_IN = 48 << 10  # bytes of dynamic shared memory that any kernel may ask for
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 MOST_THREADS = (1024, 1024, 64)
 
@@ -50,6 +50,17 @@ class Facts:
     shared_optin: int
     l2: int
     name: str
+
+
+@dataclass
+class _Loaded:
+    """A kernel on the device, and what the driver says of it."""
+
+    function: Any
+    parameters: tuple[Parameter, ...]
+    most_threads: int  # of a block
+    static_shared: int
+    dynamic_shared: int  # that it may have as things stand
 
 
 class Gpu:
@@ -85,7 +96,7 @@ class Gpu:
         self.xp = cupy
         self.device = cupy.cuda.Device(number)
         self.folder = folder
-        self._functions: dict[Kernel, tuple[Any, tuple[Parameter, ...]]] = {}
+        self._loaded: dict[Kernel, _Loaded] = {}
         properties = cupy.cuda.runtime.getDeviceProperties(number)
         self.facts = Facts(
             arch=int(self.device.compute_capability),
@@ -113,32 +124,38 @@ class Gpu:
             The launch does not fit the kernel's signature or the device.
         """
         with self.device:
-            if kernel not in self._functions:
-                self._functions[kernel] = self._load(kernel)
-            function, parameters = self._functions[kernel]
-            check_launch(self.facts, kernel, parameters, grid, block, args, shared, self.xp.ndarray)
-            for parameter, value in zip(parameters, args):
+            if kernel not in self._loaded:
+                self._loaded[kernel] = self._load(kernel)
+            loaded = self._loaded[kernel]
+            check_launch(self.facts, kernel, loaded.parameters, grid, block, args, shared, self.xp.ndarray)
+            check_shared(self.facts, kernel, loaded.static_shared, shared)
+            for parameter, value in zip(loaded.parameters, args):
                 if parameter.pointer and value is not None and value.device.id != self.device.id:
                     raise ValueError(
                         f"{kernel.name}: {parameter.name} is on device {value.device.id}, this is {self.device.id}"
                     )
-            static = function.shared_size_bytes
-            threads = int(np.prod(block))
-            check_shared(self.facts, kernel, static, shared)
-            if threads > function.max_threads_per_block:
+            threads = math.prod(block)
+            if threads > loaded.most_threads:
                 raise ValueError(
-                    f"{kernel.name}: a block of {threads} threads, but with its {function.num_regs} registers a "
-                    f"thread it runs on at most {function.max_threads_per_block}; state __launch_bounds__"
+                    f"{kernel.name}: a block of {threads} threads; as it is compiled it can have "
+                    f"{loaded.most_threads}; state __launch_bounds__"
                 )
-            if shared > max(WITHOUT_OPT_IN, function.max_dynamic_shared_size_bytes):
-                function.max_dynamic_shared_size_bytes = shared
-            addresses = tuple(np.uintp(0) if value is None else value for value in args)
-            function(tuple(grid), tuple(block), addresses, shared_mem=shared)
+            if shared > loaded.dynamic_shared:  # more than any kernel may have must be asked for, once
+                loaded.function.max_dynamic_shared_size_bytes = loaded.dynamic_shared = shared
+            values = tuple(np.uintp(0) if value is None else value for value in args)
+            loaded.function(tuple(grid), tuple(block), values, shared_mem=shared)
 
-    def _load(self, kernel: Kernel) -> tuple[Any, tuple[Parameter, ...]]:
+    def _load(self, kernel: Kernel) -> "_Loaded":
         parameters = signature(kernel, body(kernel.file, self.folder))
         module = self.xp.RawModule(path=str(compiled_file(kernel, self.facts.arch, self.folder)))
-        return module.get_function(kernel.name), parameters
+        function = module.get_function(kernel.name)
+        return _Loaded(
+            function,
+            parameters,
+            function.max_threads_per_block,
+            function.shared_size_bytes,
+            function.max_dynamic_shared_size_bytes,
+        )
 
     def empty(self, shape: Any, dtype: Any) -> Any:
         """An array on the device, of any values."""
@@ -183,8 +200,8 @@ def check_launch(
         if not 1 <= len(extents) <= 3 or any(not 1 <= extent <= limit for extent, limit in zip(extents, most)):
             allowed = " x ".join(map(str, most))
             raise ValueError(f"{kernel.name}: {what} {tuple(extents)}; one to three extents from 1 to {allowed}")
-    if int(np.prod(block)) > 1024:
-        raise ValueError(f"{kernel.name}: block {tuple(block)} has {int(np.prod(block))} threads; at most 1024")
+    if math.prod(block) > 1024:
+        raise ValueError(f"{kernel.name}: block {tuple(block)} has {math.prod(block)} threads; at most 1024")
     if len(args) != len(parameters):
         names = ", ".join(parameter.name for parameter in parameters)
         raise TypeError(f"{kernel.name} takes {len(parameters)} arguments ({names}), not {len(args)}")

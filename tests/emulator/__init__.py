@@ -1,7 +1,10 @@
 """CUDA kernels on the CPU: g++ instead of NVRTC, fibers instead of a GPU, the same text and the same interface."""
 
 import ctypes
+import mmap
 from functools import cache
+from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,12 @@ from gpukm.kernels._nvrtc import KERNELS, body, signature
 
 from . import build
 
+TRIALS = Path(__file__).parent / "kernels"  # the emulator's own kernels
 FACTS = Facts(90, 4, 48 << 10, 227 << 10, 1 << 20, "emulator")
+
+
+TSAN_THREADS = 8000
+mutation: tuple[str, str, str, int] | None = None  # file, old text, new text, which occurrence: a planted mistake
 
 
 class EmulationError(RuntimeError):
@@ -53,7 +61,7 @@ class EmulatedGpu:
 
     def launch(self, kernel: Kernel, grid, block, args, shared: int = 0) -> None:
         """Run a kernel and wait for it."""
-        text = body(kernel.file, self.folder)
+        text = mutated(kernel.file, body(kernel.file, self.folder))
         parameters = signature(kernel, text)
         check_launch(self.facts, kernel, parameters, grid, block, args, shared, np.ndarray)
         check_shared(self.facts, kernel, 0, shared)
@@ -61,8 +69,10 @@ class EmulatedGpu:
         check_types(library, kernel, parameters, args)
         values = [np.asarray(_address(value)) for value in args]
         pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
-        blocks = int(np.prod(grid, dtype=object))
+        blocks = prod(grid)
         first = 0 if self.last_blocks is None else max(0, blocks - self.last_blocks)
+        if self.sanitize == "thread" and (blocks - first) * prod(block) > TSAN_THREADS:
+            raise ValueError(f"{kernel.name}: ThreadSanitizer bears {TSAN_THREADS} CUDA threads a launch; test less")
         shape = (ctypes.c_uint * 6)(*[*grid, 1, 1][:3], *[*block, 1, 1][:3])
         thread = ctypes.c_void_p.in_dll(library, f"thread_{kernel.name}")
         self.launched.append(kernel)
@@ -94,6 +104,24 @@ class EmulatedGpu:
     def to_host(self, array) -> np.ndarray:
         """A copy, as from a GPU."""
         return np.array(array)
+
+
+def mutated(file: str, text: str) -> str:
+    """The text with the mistake that is planted in it, if one is."""
+    if mutation is None or mutation[0] != file:
+        return text
+    _, old, new, occurrence = mutation
+    at = -1
+    for _ in range(occurrence):
+        at = text.index(old, at + 1)
+    return text[:at] + new + text[at + len(old) :]
+
+
+def vast(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """Zeros of any size, which take memory only where they are written to."""
+    size = prod(shape) * np.dtype(dtype).itemsize
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000  # MAP_NORESERVE, which Python names from 3.13 on
+    return np.frombuffer(mmap.mmap(-1, size, flags=flags), dtype).reshape(shape)
 
 
 @cache

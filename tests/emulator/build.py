@@ -20,10 +20,11 @@ SANITIZE = os.environ.get("GPUKM_SANITIZE", "")  # of launches that do not say
 CHECKS = "alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero"
 MODES = {
     "": [f"-fsanitize={CHECKS}", "-fno-sanitize-recover=all"],
-    "address": ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fsanitize-sections=shared_memory"],
-    "thread": ["-g", "-fsanitize=thread"],
+    "address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"],
+    "thread": ["-fsanitize=thread", "-g"],
 }
-FLAGS = ["-std=c++17", "-O1", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-fPIC"]
+PRELOAD = {"": [], "address": ["asan", "ubsan"], "thread": ["tsan"]}
+FLAGS = ["-std=c++17", "-O1", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-gnu-unique", "-fPIC"]
 WARNINGS = ["-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function"]
 # Dynamic shared memory declared in a kernel; the size of the block's own is known to the scheduler.
 _EXTERN = re.compile(r"extern\s+__shared__\s+(?:__align__\(\d+\)\s*)?([\w ]*?\w)\s+(\w+)\s*\[\s*\]\s*;")
@@ -37,9 +38,34 @@ def unavailable() -> str | None:
 
 
 def require() -> None:
-    """Skip the tests of a module where kernels cannot be emulated."""
+    """Skip a test, or all of a module, where kernels cannot be emulated."""
     if (reason := unavailable()) is not None:
         pytest.skip(reason, allow_module_level=True)
+
+
+def run_python(words: list[str], sanitize: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python so that launches in it are under a sanitizer, which has to be loaded first; skip if there is none."""
+    preload = [_output("gcc", f"-print-file-name=lib{name}.so") for name in PRELOAD[sanitize]]
+    if missing := [name for name in preload if not os.path.isabs(name)]:
+        pytest.skip(f"{missing[0]}, which comes with gcc on most systems, is not installed")
+    environment = {
+        **os.environ,
+        "GPUKM_SANITIZE": sanitize,
+        "LD_PRELOAD": " ".join(preload),
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
+        "TSAN_OPTIONS": "halt_on_error=1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE.parent)]),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # what is not imported need not be instrumented
+    }
+    command = [sys.executable, *words]
+    if sanitize == "thread" and _runs(["setarch", "-R", "true"]):
+        command = ["setarch", "-R", *command]  # gcc's ThreadSanitizer knows fewer layouts of memory than kernels make
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, check=False)
+
+
+def _runs(command: list[str]) -> bool:
+    return shutil.which(command[0]) is not None and subprocess.run(command, capture_output=True).returncode == 0
 
 
 def library(text: str, file: str, defines, sanitize: str) -> Path:
@@ -57,31 +83,36 @@ def library(text: str, file: str, defines, sanitize: str) -> Path:
         ]
     )
     flags = [*FLAGS, *WARNINGS, *MODES[sanitize], *(f"-D{name}={value}" for name, value in defines), f"-I{HERE}"]
-    script = f"-Wl,-T,{HERE / 'shared.ld'}"
-    return _made(unit, flags, [scheduler(sanitize), "-shared", script], ".so")
+    runtime = MODES[sanitize][:1] if sanitize else []  # what the plain checks call is in the scheduler
+    link = ["-shared", *runtime, "kernels.o", str(scheduler(sanitize)), f"-Wl,-T,{HERE / 'shared.ld'}"]
+    return _made(unit, flags, link, ".so")
 
 
 @cache
-def scheduler(sanitize: str) -> str:
+def scheduler(sanitize: str) -> Path:
     """The compiled scheduler, without the sanitizer's instrumentation."""
     unit = f'#include "{HERE / "scheduler.cpp"}"\n'
-    return str(_made(unit, [*FLAGS, "-O2", "-Wall", "-Werror", *([] if sanitize else ["-DPLAIN"])], ["-c"], ".o"))
+    return _made(unit, [*FLAGS, "-O2", "-Wall", "-Werror", *([] if sanitize else ["-DPLAIN"])], [], ".o")
 
 
-def _made(unit: str, flags: list[str], rest: list[str], suffix: str) -> Path:
-    parts = [unit, *flags, *rest, *_headers(), _compiler()]
+def _made(unit: str, flags: list[str], link: list[str], suffix: str) -> Path:
+    parts = [unit, *flags, *link, *_headers(), _compiler()]
     target = CACHE / (hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24] + suffix)
     if not target.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            source, made = Path(folder, "unit.cpp"), Path(folder, "made")
-            source.write_text(unit, encoding="utf-8")
-            command = ["g++", *flags, str(source), *rest, "-o", str(made)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise RuntimeError(f"g++ refuses the kernels:\n{done.stderr}")
-            os.replace(made, target)
+            Path(folder, "kernels.cpp").write_text(unit, encoding="utf-8")
+            _compile(["g++", *flags, "-c", "kernels.cpp", "-o", "kernels.o"], folder)
+            if link:
+                _compile(["g++", *link, "-o", "linked"], folder)
+            os.replace(Path(folder, "linked" if link else "kernels.o"), target)
     return target
+
+
+def _compile(command: list[str], folder: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_unsanitized(), cwd=folder)
+    if done.returncode:
+        raise RuntimeError(f"g++ refuses the kernels:\n{done.stderr}")
 
 
 @cache
@@ -94,4 +125,12 @@ def _headers() -> tuple[str, ...]:
 @cache
 def _compiler() -> str:
     machine = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")][:1]
-    return subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout + "".join(machine)
+    return _output("g++", "--version") + "".join(machine)
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=_unsanitized()).stdout.strip()
+
+
+def _unsanitized() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}

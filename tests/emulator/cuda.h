@@ -12,10 +12,10 @@
 #define __forceinline__ inline
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
 #define __constant__ static const
-// All static shared memory lies in one section, which the scheduler fills anew for each block; see shared.ld.
-#define __shared__ static __attribute__((section("shared_memory")))
+// Static data without a value: shared.ld brings it together, and the scheduler fills it anew for each block.
+#define __shared__ static
 
 struct uint3 { unsigned x, y, z; };
 struct dim3 {
@@ -288,28 +288,31 @@ void call(void (*kernel)(A...), void** args, std::index_sequence<I...>)
 }
 // A parameter's type as four characters: kind and bytes of a NumPy dtype, * or =, c where nothing may be written.
 template <class T>
-constexpr void describe(char* text)
-{
+struct Described {
     using V = std::remove_pointer_t<T>;
     using U = std::remove_cv_t<V>;
-    text[0] = std::is_same_v<U, bool> ? 'b' : std::is_floating_point_v<U> ? 'f' : std::is_signed_v<U> ? 'i' : std::is_integral_v<U> ? 'u' : '?';
-    text[1] = char('0' + sizeof(U) % 10);
-    text[2] = std::is_pointer_v<T> ? '*' : '=';
-    text[3] = std::is_const_v<V> ? 'c' : ' ';
-}
+    static constexpr char kind = std::is_same_v<U, bool>             ? 'b'
+                                 : std::is_floating_point_v<U>       ? 'f'
+                                 : !std::is_integral_v<U>            ? '?'
+                                 : std::is_signed_v<U>               ? 'i'
+                                                                     : 'u';
+    static constexpr char text[4] = {kind, char('0' + sizeof(U) % 10), std::is_pointer_v<T> ? '*' : '=',
+                                     std::is_const_v<V> ? 'c' : ' '};
+};
 template <auto kernel> struct Entry;
 template <class... A, void (*kernel)(A...)>
 struct Entry<kernel> {
     static void thread(void* args) { call(kernel, static_cast<void**>(args), std::index_sequence_for<A...>{}); }
-    static const char* signature()
-    {
-        static char text[4 * sizeof...(A) + 1];
-        char* at = text;
-        ((describe<A>(at), at += 4), ...);
-        return text;
-    }
+    struct Text { char of[sizeof...(A)][4], end; };
+    static constexpr Text signature = [] {
+        Text all{};
+        int i = 0;
+        ((all.of[i][0] = Described<A>::text[0], all.of[i][1] = Described<A>::text[1], all.of[i][2] = Described<A>::text[2],
+          all.of[i][3] = Described<A>::text[3], ++i), ...);
+        return all;
+    }();
 };
 }
 #define EMULATED_KERNEL(name)                                                                        \
-    extern "C" const char* signature_##name() { return emulator::Entry<name>::signature(); }         \
+    extern "C" const char* signature_##name() { return emulator::Entry<name>::signature.of[0]; }     \
     extern "C" void (*const thread_##name)(void*) = emulator::Entry<name>::thread;

@@ -173,7 +173,7 @@ bool open_warp(unsigned first)
 {
     const unsigned lanes = min(32u, total - first);
     bool opened = false;
-    unsigned settled = 0;                              // lanes looked at as partners of an earlier one
+    unsigned settled = 0;                              // lanes that wait with an earlier one
     for (unsigned i = 0; i < lanes; ++i) {
         const Fiber& f = fibers[first + i];
         if (f.state != at_warp || settled >> i & 1) continue;
@@ -185,7 +185,7 @@ bool open_warp(unsigned first)
             if (g.state == at_warp && g.mask == f.mask && g.line == f.line) partners |= 1u << j;
             else all = g.state == done;
         }
-        settled |= f.mask;
+        settled |= partners;
         if (!all) continue;
         for (unsigned j = 0; j < lanes; ++j)
             if (partners >> j & 1) {
@@ -419,7 +419,7 @@ extern "C" const char* emulator_run(const unsigned* shape, unsigned shared, uint
     for (uint64_t b = first; b < last; ++b) order.push_back(b);
     for (uint64_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[below(unsigned(i))]);
     try {
-        const Signals signals;
+        [[maybe_unused]] const Signals signals;
         for (uint64_t b : order) {
             blockIdx = {unsigned(b % gridDim.x), unsigned(b / gridDim.x % gridDim.y), unsigned(b / gridDim.x / gridDim.y)};
             run_block(shared);
@@ -456,8 +456,5 @@ HANDLER(sub_overflow, "a subtraction of signed integers overflows", void*, void*
 HANDLER(mul_overflow, "a product of signed integers overflows", void*, void*)
 HANDLER(negate_overflow, "a negation of a signed integer overflows", void*)
 HANDLER(divrem_overflow, "a division by zero", void*, void*)
-extern "C" void __ubsan_handle_type_mismatch_v1_abort(void* data, void* address)
-{
-    report(address ? "an address is not aligned to its type" : "a null pointer is read or written", data);
-}
+HANDLER(type_mismatch_v1, "an address is not aligned to its type", void*)
 #endif
