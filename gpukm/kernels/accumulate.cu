@@ -27,11 +27,11 @@ move_rows(const Value* X, long long first, int d, int k, const double* weights, 
           const int* stop)
 {
     if (stop && *stop) return;
-    const Sums out = {sums, nullptr, (long long)k * (d + 1), used, radix};
+    Sums out = {sums, nullptr, (long long)k * (d + 1), radix, 1};
     const int lanes = d < 256 ? d + 1 : 256, at_once = 256 / lanes;  // rows side by side where they are short
-    if (thread() >= at_once * lanes) return;
     const int lane = thread() % lanes;
-    for (int i = blockIdx.x * at_once + thread() / lanes; i < *moved_length; i += gridDim.x * at_once) {
+    const int own = thread() / lanes;  // rows beyond the last whole one of the block are nobody's
+    for (int i = blockIdx.x * at_once + own; own < at_once && i < *moved_length; i += gridDim.x * at_once) {
         const long long row = first + moved[2 * i];
         const int old = moved[2 * i + 1];
         const long long to = (long long)labels[row] * (d + 1), from = (long long)old * (d + 1);
@@ -39,4 +39,5 @@ move_rows(const Value* X, long long first, int d, int k, const double* weights, 
         for (int j = lane; j <= d; j += lanes)
             move_product(out, j < d ? widen(X[row * d + j]) : 1.0, w, units[j], to + j, old < 0 ? -1 : from + j);
     }
+    finish_sums(out, used);
 }

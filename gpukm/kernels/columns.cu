@@ -78,12 +78,12 @@ column_sums(const Value* X, long long n, int d, const double* weights, const dou
     __shared__ unsigned long long near[NEAR_LIMBS * 256];
     const int lanes = d < 256 ? d + 1 : 256, at_once = 256 / lanes, lane = thread() % lanes;
     const int column = blockIdx.y * 256 + lane;
+    Sums rest = {sums, nullptr, d + 1, radix, 1};
     for (int i = thread(); i < NEAR_LIMBS * 256; i += 256) near[i] = 0;
     __syncthreads();
     if (thread() < at_once * lanes && column <= d) {
         long long row = (long long)blockIdx.x * at_once + thread() / lanes;
         unsigned long long own[NEAR_LIMBS] = {};
-        const Sums rest = {sums, nullptr, d + 1, used, radix};
         const double unit = units[column];
         for (; row < n; row += (long long)gridDim.x * at_once) {
             const double x = column < d ? widen(X[row * d + column]) : 1.0, w = weights ? weights[row] : 1.0;
@@ -95,8 +95,6 @@ column_sums(const Value* X, long long n, int d, const double* weights, const dou
     __syncthreads();
     if (thread() < lanes && column <= d)
         for (int l = 0; l < NEAR_LIMBS; ++l)
-            if (near[l * 256 + thread()]) {
-                atomicAdd(sums + l * (d + 1) + column, near[l * 256 + thread()]);
-                if (l >= *used) atomicMax(used, l + 1);
-            }
+            if (near[l * 256 + thread()]) atomicAdd(sums + l * (d + 1) + column, near[l * 256 + thread()]);
+    finish_sums(rest, used);
 }

@@ -50,56 +50,62 @@ struct Sums {
     unsigned long long* limbs;  // (MAX_LIMBS, cells): int64 sums, most significant limb first
     unsigned long long* near;   // (NEAR_LIMBS, cells) of this block in shared memory, or null
     long long cells;            // clusters times columns
-    int* used;                  // limbs in use
     double radix;               // 2^bits of a limb
+    int used;                   // limbs that this thread has used; see `finish_sums`
 };
 
 #define NEAR_LIMBS 2  // float32 rows of ordinary range need two limbs of 36 bits
 
-// Add `term`, in units of limb 0, to cell `to` and take it from cell `from` (either may be -1), from limb `l` on, in
-// whose units it is. Integers: any order.
-__device__ __forceinline__ void move_term(const Sums& sums, double term, long long to, long long from, int l = 0)
-{
-    #pragma unroll 1
-    for (; l < MAX_LIMBS && term != 0.0; ++l) {
-        const double q = rint(term);
-        const unsigned long long u = (unsigned long long)(long long)q;
-        if (sums.near && l < NEAR_LIMBS) {
-            if (to >= 0) atomicAdd(sums.near + l * sums.cells + to, u);
-            if (from >= 0) atomicAdd(sums.near + l * sums.cells + from, 0ull - u);
-        } else {
-            if (to >= 0) atomicAdd(sums.limbs + l * sums.cells + to, u);
-            if (from >= 0) atomicAdd(sums.limbs + l * sums.cells + from, 0ull - u);
-        }
-        if (l >= *sums.used) atomicMax(sums.used, l + 1);
-        term = (term - q) * sums.radix;
-    }
-}
-
 // The error of the product fl(x w), exactly.
 __device__ __forceinline__ double product_error(double x, double w, double product) { return __fma_rn(x, w, -product); }
 
+// Add `term` and `rest`, in units of limb `l`, to cell `to` and take them from cell `from`, unless that is -1. Integers:
+// any order. (One loop for both terms: registers of the nested ones were spilled.)
+__device__ __forceinline__ void move_terms(Sums& sums, double term, double rest, long long to, long long from, int l = 0)
+{
+    #pragma unroll 1
+    while (term != 0.0 || rest != 0.0) {
+        if (term == 0.0 || l == MAX_LIMBS) {
+            term = rest;
+            rest = 0.0;
+            l = 0;
+            continue;
+        }
+        const double q = rint(term);
+        const unsigned long long u = (unsigned long long)(long long)q;
+        if (sums.near && l < NEAR_LIMBS) {
+            atomicAdd(sums.near + l * sums.cells + to, u);
+            if (from >= 0) atomicAdd(sums.near + l * sums.cells + from, 0ull - u);
+        } else {
+            atomicAdd(sums.limbs + l * sums.cells + to, u);
+            if (from >= 0) atomicAdd(sums.limbs + l * sums.cells + from, 0ull - u);
+        }
+        term = (term - q) * sums.radix;
+        sums.used = ++l > sums.used ? l : sums.used;
+    }
+}
+
 // The same for w x, which is fl(w x) and its error; `unit` is 1 / unit of limb 0.
-__device__ __forceinline__ void move_product(const Sums& sums, double x, double w, double unit, long long to, long long from)
+__device__ __forceinline__ void move_product(Sums& sums, double x, double w, double unit, long long to, long long from)
 {
     const double product = x * w;
-    move_term(sums, product * unit, to, from);
-    if (w != 1.0) move_term(sums, product_error(x, w, product) * unit, to, from);
+    move_terms(sums, product * unit, w != 1.0 ? product_error(x, w, product) * unit : 0.0, to, from);
 }
 
 // The same into the thread's `own` limbs, of which only what lies below NEAR_LIMBS goes to the sums.
-__device__ __forceinline__ void add_own(const Sums& sums, unsigned long long (&own)[NEAR_LIMBS], double term, long long to)
+__device__ __forceinline__ void add_own(Sums& sums, unsigned long long (&own)[NEAR_LIMBS], double term, long long to)
 {
     #pragma unroll
     for (int l = 0; l < NEAR_LIMBS; ++l) {
         const double q = rint(term);
         own[l] += (unsigned long long)(long long)q;
+        sums.used = term != 0.0 && l >= sums.used ? l + 1 : sums.used;
         term = (term - q) * sums.radix;
     }
-    move_term(sums, term, to, -1, NEAR_LIMBS);
+    move_terms(sums, term, 0.0, to, -1, NEAR_LIMBS);
 }
 
-__device__ __forceinline__ void add_own_product(const Sums& sums, unsigned long long (&own)[NEAR_LIMBS], double x, double w,
+__device__ __forceinline__ void add_own_product(Sums& sums, unsigned long long (&own)[NEAR_LIMBS], double x, double w,
                                        double unit, long long to)
 {
     const double product = x * w;
@@ -107,9 +113,16 @@ __device__ __forceinline__ void add_own_product(const Sums& sums, unsigned long 
     if (w != 1.0) add_own(sums, own, product_error(x, w, product) * unit, to);
 }
 
-// Add a block's near limbs to the sums; all threads of the block call it.
-__device__ __forceinline__ void flush(const Sums& sums)
+// Add a block's near limbs to the sums, and note how many limbs are in use; all threads of the block call it.
+__device__ __forceinline__ void finish_sums(const Sums& sums, int* used)
 {
+    int most = sums.used;
+    for (int step = 16; step; step /= 2) {
+        const int other = __shfl_xor_sync(~0u, most, step);
+        most = other > most ? other : most;
+    }
+    if (thread() % 32 == 0 && most > 1) atomicMax(used, most);
+    if (!sums.near) return;
     __syncthreads();
     for (long long i = thread(); i < NEAR_LIMBS * sums.cells; i += blockDim.x)
         if (sums.near[i]) atomicAdd(sums.limbs + i, sums.near[i]);

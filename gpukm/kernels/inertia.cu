@@ -51,14 +51,14 @@ add_inertia(const Value* X, long long n, int d, int k, const double* centroids, 
     if (NEAR)
         for (int i = thread(); i < NEAR_LIMBS * k; i += 128) near[i] = 0;
     __syncthreads();
-    const Sums out = {sums, NEAR ? near : nullptr, k, used, radix};
+    Sums out = {sums, NEAR ? near : nullptr, k, radix, 1};
     for (long long row0 = (long long)blockIdx.x * 128; row0 < n; row0 += (long long)gridDim.x * 128) {
         const long long row = row0 + thread();
         const int label = row < n && k > 1 ? labels[row] : 0;
         const double D = own_distance(X, n, d, row0, centroids + (long long)label * d);
         if (row < n) move_product(out, D, weights ? weights[row] : 1.0, *units, label, -1);
     }
-    if (NEAR) flush(out);
+    finish_sums(out, used);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
@@ -76,14 +76,12 @@ add_scalars(const double* D, long long n, const double* weights, const double* u
             int* used)
 {
     unsigned long long own[NEAR_LIMBS] = {};
-    const Sums out = {sums, nullptr, 1, used, radix};
+    Sums out = {sums, nullptr, 1, radix, 1};
     for (long long row = (long long)blockIdx.x * 128 + thread(); row < n; row += (long long)gridDim.x * 128)
         add_own_product(out, own, D ? D[row] : 1.0, weights ? weights[row] : 1.0, *units, 0);
     for (int l = 0; l < NEAR_LIMBS; ++l) {
         const unsigned long long sum = warp_sum(own[l]);
-        if (thread() % 32 == 0 && sum) {
-            atomicAdd(sums + l, sum);
-            if (l >= *used) atomicMax(used, l + 1);
-        }
+        if (thread() % 32 == 0 && sum) atomicAdd(sums + l, sum);
     }
+    finish_sums(out, used);
 }

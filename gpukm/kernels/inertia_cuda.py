@@ -12,12 +12,12 @@ Array = Any  # on the device
 
 CONFIGURATIONS = [
     *(
-        Configuration(Kernel("inertia", "add_inertia", (("VALUE", size), ("NEAR", near))), 75, 64, 20000)
+        Configuration(Kernel("inertia", "add_inertia", (("VALUE", size), ("NEAR", near))), 75, 72, 20000)
         for size in (1, 4, 8)
         for near in (0, 1)
     ),
     *(
-        Configuration(Kernel("inertia", "own_distances", (("VALUE", size), ("NEAR", 0))), 75, 64, 20000)
+        Configuration(Kernel("inertia", "own_distances", (("VALUE", size), ("NEAR", 0))), 75, 72, 20000)
         for size in (1, 4, 8)
     ),
     Configuration(Kernel("inertia", "add_scalars", (("VALUE", 8), ("NEAR", 0))), 75, 64, 0),

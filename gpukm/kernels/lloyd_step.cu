@@ -30,7 +30,7 @@
 
 #define STRIDE ((FEATURES + 4) / 4 * 4)  // floats of a centroid in shared memory: whole 16-byte words
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
 lloyd_step(const Value* X, long long n, int k, const Real* shift, double scale, const float* operand,
            const double* centroids, const float* limits, const double* weights, const double* units,
            double radix, unsigned long long* sums, int* used, int* labels, unsigned long long* counts,
@@ -49,7 +49,7 @@ lloyd_step(const Value* X, long long n, int k, const Real* shift, double scale, 
         for (int i = thread(); i < NEAR_LIMBS * cells; i += THREADS) near[i] = 0;
     __syncthreads();
 
-    const Sums out = {sums, NEAR ? near : nullptr, cells, used, radix};
+    Sums out = {sums, NEAR ? near : nullptr, cells, radix, 1};
     const int lane = thread() % 32;
     const long long tile = (long long)THREADS * ROWS;
     unsigned changed = 0, undecided = 0;
@@ -139,5 +139,5 @@ lloyd_step(const Value* X, long long n, int k, const Real* shift, double scale, 
     undecided = warp_sum(undecided);
     if (lane == 0 && changed) atomicAdd(counts, (unsigned long long)changed);
     if (lane == 0 && undecided) atomicAdd(counts + 1, (unsigned long long)undecided);
-    if (NEAR) flush(out);
+    if (sums) finish_sums(out, used);
 }

@@ -20,7 +20,7 @@ from gpukm.kernels.potential import BUCKETS, Potential
 Array = Any  # on the device
 
 CONFIGURATIONS = [
-    Configuration(Kernel("potential", name, (("VALUE", size),)), 75, 96, 8192)
+    Configuration(Kernel("potential", name, (("VALUE", size),)), 75, 128, 8192)
     for name in ("hash_rows", "lower", "bucket_sums", "gains")
     for size in (1, 4, 8)
 ]
