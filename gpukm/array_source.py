@@ -32,6 +32,9 @@ class ArraySource(Blocks):
     block_rows : rows of a block; None for what suits the cache
     """
 
+    _labels: Array
+    _sums: Sums | None
+
     def __init__(
         self,
         X: Array,
@@ -50,10 +53,9 @@ class ArraySource(Blocks):
         self._bounds: tuple[NDArray, NDArray] | None = None
         self._frame: kernels.Frame | None = None
         self._slack: NDArray[np.float32] | None = None
-        self._labels = np.full(self.n_samples, -1, np.int32)
         self._spare = np.empty(self.n_samples, np.int32)
-        self._sums: Sums | None = None
         self._whole = False  # until the statistics know better
+        self.reset()
 
     # -- statistics --------------------------------------------------------------------------------
 

@@ -28,6 +28,9 @@ class DeviceSource(ArraySource):
     sample_weight, dtype, max_memory : as for `ArraySource`
     """
 
+    _device_sums: cuda.DeviceSums | None
+    _counts: tuple[int, int] | None  # changed and undecided rows of a step that is done already
+
     def __init__(
         self,
         gpu: Any,
@@ -43,9 +46,6 @@ class DeviceSource(ArraySource):
         super().__init__(self.device_rows, sample_weight, dtype=dtype, max_memory=max_memory)
         self.engine = "cuda"
         self.device_weights = None if sample_weight is None else gpu.to_device(sample_weight)
-        self._labels = gpu.empty(self.n_samples, np.int32)
-        self._device_sums: cuda.DeviceSums | None = None
-        self._counts: tuple[int, int] | None = None  # changed and undecided rows of a step that is done already
 
     # -- statistics --------------------------------------------------------------------------------
 
@@ -128,6 +128,7 @@ class DeviceSource(ArraySource):
 
     def reset(self) -> None:
         """Forget labels and sums: the next step starts anew."""
+        self._labels = self.gpu.empty(self.n_samples, np.int32)
         self._device_sums = self._counts = None
 
     def assign(self, centroids: NDArray) -> Array:
