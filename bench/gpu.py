@@ -2,8 +2,8 @@
 
 python -m bench.gpu [--stages a,b] [--again] [--minutes 9] [--out FILE] [--smoke] [--list]
 
-Each stage appends JSON lines to gpu-DEVICE-DATE.jsonl in bench/results. A run goes on where the last one stopped: stages
-that are done are left out (--again repeats them). The table beside it is written after every stage. Exit status 1 where
+Each stage appends JSON lines to gpu-DEVICE-DATE.jsonl in bench/results. A run goes on where the last one stopped: those
+done are left out (--again repeats them). The table beside it is written after every stage. Exit status 1 where
 something failed, or where there is no GPU.
 """
 

@@ -64,7 +64,8 @@ ALLOWED = {
     "kernels": {"_extras"} | ARRAYS,
     "sources": {"exact"},  # the interface; what it is for arrays comes next
     "_blocks": {"_threads", "sources"} | ARRAYS,
-    "array_source": {"_blocks", "_validation", "kernels", "sources"} | ARRAYS,
+    "measured": {"_blocks", "_validation", "kernels", "sources"} | ARRAYS,
+    "array_source": {"kernels", "measured", "sources"} | ARRAYS,
     "oversampling": {"kernels"},
     "seeding": {"array_source", "exact", "kernels", "lloyd", "oversampling"},
     "lloyd": {"sources"},
