@@ -67,6 +67,9 @@ SHAPES = [  # n, d, k, dtype, weighted: one kernel or three, rows and tiles more
     (129, 17, 65, np.float32, True),
     (257, 33, 9, np.uint8, True),
     (1030, 3, 16, np.uint8, False),
+    (1300, 3, 100, np.float32, False),
+    (700, 2, 64, np.float64, True),
+    (900, 4, 129, np.uint8, False),
     (300, 5, 7, np.float64, True),
     (127, 300, 3, np.float64, False),
     (64, 257, 64, np.float32, False),
@@ -138,6 +141,14 @@ def test_centroids_nearer_to_each_other_than_the_filter_sees(gpu, d, k, gap):
     start = (X[rng.integers(0, 5, k)] + gap * rng.normal(size=(k, d))).astype(np.float32)
     run = assert_same_run(*pair(gpu, X), start, max_iter=2)
     assert sum(one.undecided for one in run.history) > 0 or gap > 1e-6
+
+
+@pytest.mark.parametrize("spread", [1e-3, 0.1, 10.0])
+def test_boxes_drop_no_centroid_that_is_nearest(gpu, spread):
+    """Rows in runs that lie together, so that few centroids survive, or apart, so that all do."""
+    rng = np.random.default_rng(12)
+    X = np.concatenate([rng.normal(at, spread, (130, 3)) for at in rng.normal(0, 5, (9, 3))]).astype(np.float32)
+    assert_same_run(*pair(gpu, X), X[rng.choice(len(X), 90, replace=False)], max_iter=4)
 
 
 @pytest.mark.parametrize("d", [2, 40])

@@ -51,8 +51,9 @@ def test_there_are_enough_of_them_and_each_can_be_planted():
     """At least 24, all different, each of which changes the text of its file."""
     assert len(MUTANTS) >= 24 and len({m.what for m in MUTANTS}) == len(MUTANTS)
     for mutant in MUTANTS:
-        texts = [path for path in (folder / f"{mutant.file}.cu" for folder in (TRIALS, KERNELS)) if path.is_file()]
-        assert len(texts) == 1, f"{mutant.file}.cu is in {len(texts)} folders"
+        named = [folder / f"{mutant.file}.{kind}" for folder in (TRIALS, KERNELS) for kind in ("cu", "cuh")]
+        texts = [path for path in named if path.is_file()]
+        assert len(texts) == 1, f"{mutant.file} is in {len(texts)} folders"
         assert texts[0].read_text(encoding="utf-8").count(mutant.old) >= mutant.occurrence, mutant.what
         assert mutant.old != mutant.new
         assert (HERE / mutant.tests.partition("::")[0]).is_file()

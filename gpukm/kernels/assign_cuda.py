@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gpukm.kernels._nvrtc import Configuration, Kernel
 from gpukm.kernels.accumulate_cuda import NEAR_LIMBS, DeviceSums, blocks, move_rows, value_define
+from gpukm.kernels.arrange import LEAST_CENTROIDS, MOST_FEATURES
 from gpukm.kernels.assign import Frame
 from gpukm.kernels.operands_cuda import COLUMNS, Operands, slab_of
 
@@ -74,18 +75,22 @@ def plan(n: int, k: int, d: int, value: int, facts: Any, memory: int, sums: bool
     near = 8 * NEAR_LIMBS * k * (d + 1)
     if d <= FUSED and packed <= facts.shared and (d <= 4 or k * (d + 2) <= 600 or not warps):
         rows = 4 if d <= 4 else 2
+        boxes = d <= MOST_FEATURES and k >= LEAST_CENTROIDS
+        if boxes:  # a group more, and the list of those that survive
+            packed += 4 * ((d + 4) // 4 * 4 + 2) * group + 4 * k
         keep = sums and packed + near <= facts.shared
-        return Plan(fused_kernel(value, d, group, rows, keep), 128, 128 * rows, packed + near * keep, n)
+        kernel = fused_kernel(value, d, group, rows, keep, boxes)
+        return Plan(kernel, 128, 128 * rows, packed + near * keep, n)
     if warps:
         shared = tensor_bytes(d, warps)
         return Plan(tensor_kernel(value, slab_of(d), warps), 32 * warps, 32 * warps, shared, part)
     return Plan(Kernel("assign", "assign", (("VALUE", value),)), CORES_THREADS, CORES_ROWS, 0, part)
 
 
-def fused_kernel(value: int, d: int, group: int, rows: int, near: bool) -> Kernel:
+def fused_kernel(value: int, d: int, group: int, rows: int, near: bool, boxes: bool) -> Kernel:
     """lloyd_step.cu with its constants."""
-    constants = {"VALUE": value, "FEATURES": d, "GROUP": group, "ROWS": rows, "THREADS": 128, "NEAR": int(near)}
-    return Kernel("lloyd_step", "lloyd_step", tuple(constants.items()))
+    constants = {"VALUE": value, "FEATURES": d, "GROUP": group, "ROWS": rows, "THREADS": 128}
+    return Kernel("lloyd_step", "lloyd_step", (*constants.items(), ("NEAR", int(near)), ("BOXES", int(boxes))))
 
 
 def tensor_kernel(value: int, slab: int, warps: int) -> Kernel:
@@ -237,7 +242,7 @@ def lloyd_step(
 
 CONFIGURATIONS = [
     *(
-        Configuration(fused_kernel(value, d, group, rows, bool(near)), 75, 128, 0)
+        Configuration(fused_kernel(value, d, group, rows, bool(near), d <= 4 and group > 1), 75, 128, 256)
         for value, d, group, rows, near in [
             (1, 3, 1, 4, 1),
             (1, 3, 8, 4, 1),

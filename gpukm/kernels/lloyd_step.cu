@@ -6,6 +6,9 @@
 // undecided are settled by their warp. Only rows whose label changed touch the sums; those of a block are kept in
 // shared memory (NEAR=1) where they fit and go to the device's at the end.
 //
+// With BOXES=1 a block first asks which centroids can be nearest to any row in the box around its THREADS * ROWS rows,
+// by the bound of boxes_numba.py, and scores only these: rows that follow each other are often near each other.
+//
 // role  argument   shape                  type
 // IN    X          (n, d)                 Value    row-major
 // IN    shift      (d)                    Real
@@ -24,11 +27,112 @@
 //
 // Cost: n (d sizeof(Value) + 4) bytes read, 4 bytes written a changed row; n k d fused multiply-adds, n k minima.
 // Which of them binds: memory below about k = 64, the minima above.
-// Hazards: none between blocks but integer atomics; shared sums are complete after the last __syncthreads.
+// Hazards: none between blocks but integer atomics; shared sums are complete after the last __syncthreads. `survivors`
+// ends with a barrier, and its first one keeps the list until all warps are done with it.
 
 #include "exact.cuh"
 
 #define STRIDE ((FEATURES + 4) / 4 * 4)  // floats of a centroid in shared memory: whole 16-byte words
+
+// The score of a centroid at the middle of a box, less its share of the error; the start of the sum is
+// (1/2 - kappa) |c'|^2, and (1/2 - 2 kappa) |c'|^2 is no less than this makes of it.
+__device__ __forceinline__ float middle_score(const float (&middle)[FEATURES], const float* c, float share)
+{
+    float at = c[FEATURES] * (1.0f - 2.0f * share);
+    #pragma unroll
+    for (int j = 0; j < FEATURES; ++j) at = __fmaf_rn(middle[j], c[j], at);
+    return at;
+}
+
+// The numbers of the centroids that can be nearest to one of the block's rows, in `list`, filled up to a whole group
+// by one that is not. Returns how many. All threads of the block call it.
+__device__ __forceinline__ int survivors(const float (&x)[ROWS][FEATURES], const float* packed, int k, float kappa,
+                                         int* list)
+{
+    __shared__ float sides[THREADS / 32][2 * FEATURES], nearest[THREADS / 32];
+    __shared__ int numbers[THREADS / 32], count;
+    const int lane = thread() % 32, warp = thread() / 32;
+    const float share = 2.002f * kappa;
+    #pragma unroll
+    for (int j = 0; j < FEATURES; ++j) {
+        float low = x[0][j], high = x[0][j];
+        #pragma unroll
+        for (int r = 1; r < ROWS; ++r) {
+            low = fminf(low, x[r][j]);
+            high = fmaxf(high, x[r][j]);
+        }
+        for (int step = 16; step; step /= 2) {
+            low = fminf(low, __shfl_xor_sync(~0u, low, step));
+            high = fmaxf(high, __shfl_xor_sync(~0u, high, step));
+        }
+        if (lane == 0) {
+            sides[warp][2 * j] = low;
+            sides[warp][2 * j + 1] = high;
+        }
+    }
+    if (thread() == 0) count = 0;
+    __syncthreads();
+    float middle[FEATURES], half[FEATURES], longest = 0.0f;
+    #pragma unroll
+    for (int j = 0; j < FEATURES; ++j) {
+        float low = sides[0][2 * j], high = sides[0][2 * j + 1];
+        for (int w = 1; w < THREADS / 32; ++w) {
+            low = fminf(low, sides[w][2 * j]);
+            high = fmaxf(high, sides[w][2 * j + 1]);
+        }
+        middle[j] = 0.5f * low + 0.5f * high;
+        half[j] = fmaxf(high - middle[j], middle[j] - low) * 1.00001f;
+        longest += fmaxf(low * low, high * high);
+    }
+    // the centroid nearest to the middle
+    float best = FAR;
+    int z = 0;
+    for (int c = thread(); c < k; c += THREADS) {
+        const float at = middle_score(middle, packed + c * STRIDE, share);
+        z = at < best ? c : z;
+        best = fminf(best, at);
+    }
+    for (int step = 16; step; step /= 2) {
+        const float other = __shfl_xor_sync(~0u, best, step);
+        const int its = __shfl_xor_sync(~0u, z, step);
+        z = other < best ? its : z;
+        best = fminf(best, other);
+    }
+    if (lane == 0) {
+        nearest[warp] = best;
+        numbers[warp] = z;
+    }
+    __syncthreads();
+    best = nearest[0];
+    z = numbers[0];
+    for (int w = 1; w < THREADS / 32; ++w) {
+        z = nearest[w] < best ? numbers[w] : z;
+        best = fminf(best, nearest[w]);
+    }
+    const float* const own = packed + z * STRIDE;
+    const float limit = best + 8.0f * share * own[FEATURES] + 1.001f * share * longest + 7.9e-31f;  // 2^-100
+    for (int c0 = 0; c0 < k; c0 += THREADS) {
+        const int c = c0 + thread();
+        bool stays = false;
+        if (c < k) {
+            const float* const other = packed + c * STRIDE;
+            float reach = 0.0f;
+            #pragma unroll
+            for (int j = 0; j < FEATURES; ++j) reach = __fmaf_rn(half[j], fabsf(other[j] - own[j]), reach);
+            stays = !(middle_score(middle, other, share) - reach * 1.001f > limit);
+        }
+        const unsigned mine = __ballot_sync(~0u, stays);
+        int first = 0;
+        if (lane == 0 && mine) first = atomicAdd(&count, __popc(mine));
+        first = __shfl_sync(~0u, first, 0);
+        if (stays) list[first + __popc(mine & ((1u << lane) - 1))] = c;
+    }
+    __syncthreads();
+    const int found = count;
+    if (thread() < GROUP) list[found + thread()] = (k + GROUP - 1) / GROUP * GROUP;
+    __syncthreads();
+    return found;
+}
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4)
 lloyd_step(const Value* X, long long n, int k, const Real* shift, double scale, const float* operand,
@@ -38,9 +142,11 @@ lloyd_step(const Value* X, long long n, int k, const Real* shift, double scale, 
 {
     if (stop && *stop) return;
     float* const packed = &dynamic_shared<float>();
-    const int groups = (k + GROUP - 1) / GROUP, padded = groups * GROUP;
+    int groups = (k + GROUP - 1) / GROUP;
+    const int padded = (groups + BOXES) * GROUP;  // with boxes, a group that no row is near to fills up the list
     const long long cells = (long long)k * (FEATURES + 1);
     unsigned long long* const near = (unsigned long long*)(packed + padded * STRIDE);
+    int* const list = (int*)(near + NEAR * NEAR_LIMBS * cells);
     for (int i = thread(); i < padded * STRIDE; i += THREADS) {
         const int c = i / STRIDE, j = i % STRIDE;
         packed[i] = c < k && j <= FEATURES ? operand[c * (FEATURES + 1) + j] : j == FEATURES ? FAR : 0.0f;
@@ -68,12 +174,13 @@ lloyd_step(const Value* X, long long n, int k, const Real* shift, double scale, 
             best[r] = second[r] = FAR;
             label[r] = 0;
         }
+        if (BOXES) groups = (survivors(x, packed, k, limits[0], list) + GROUP - 1) / GROUP;
         for (int g = 0; g < groups; ++g) {
             float least[ROWS];
             #pragma unroll
             for (int u = 0; u < GROUP; ++u) {
                 float c[STRIDE];
-                load_floats<STRIDE>(c, packed + (g * GROUP + u) * STRIDE);
+                load_floats<STRIDE>(c, packed + (BOXES ? list[g * GROUP + u] : g * GROUP + u) * STRIDE);
                 #pragma unroll
                 for (int r = 0; r < ROWS; ++r) {
                     float s = c[FEATURES];
@@ -95,12 +202,13 @@ lloyd_step(const Value* X, long long n, int k, const Real* shift, double scale, 
                 const int first = label[r] * GROUP;
                 float least = FAR;
                 for (int u = 0; u < GROUP; ++u) {
-                    const float* c = packed + (first + u) * STRIDE;
+                    const int number = BOXES ? list[first + u] : first + u;
+                    const float* c = packed + number * STRIDE;
                     float s = c[FEATURES];
                     #pragma unroll
                     for (int j = 0; j < FEATURES; ++j) s = __fmaf_rn(x[r][j], c[j], s);
                     second[r] = fminf(second[r], fmaxf(least, s));
-                    label[r] = s < least ? first + u : label[r];
+                    label[r] = s < least ? number : label[r];
                     least = fminf(least, s);
                 }
             }

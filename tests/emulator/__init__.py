@@ -108,7 +108,7 @@ class EmulatedGpu:
 
 def mutated(file: str, text: str) -> str:
     """The text with the mistake that is planted in it, if one is."""
-    if mutation is None or mutation[0] != file:
+    if mutation is None or not (mutation[0] == file or f'#line 1 "{mutation[0]}.cuh"' in text):
         return text
     _, old, new, occurrence = mutation
     at = -1

@@ -40,6 +40,11 @@ PRODUCTS = "test_intrinsics.py::test_products_of_small_whole_numbers_are_exact"
 DOUBLES = "test_intrinsics.py::test_float64_operations_round_once_and_are_not_contracted"
 VALUES = "test_intrinsics.py::test_conversions_are_exact_or_rounded_once_subnormal_numbers_included"
 
+ONE = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[one kernel]"
+BOXES = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[one kernel, boxes]"
+TENSOR = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[tensor cores]"
+CORES = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[float32 cores]"
+
 MUTANTS = [
     Mutant("barrier after loading removed", "nearest", "__syncthreads();", ";", NEAREST, 1),
     Mutant("barrier before loading again removed", "nearest", "__syncthreads();", ";", NEAREST, 2),
@@ -164,6 +169,82 @@ MUTANTS = [
         "halves[i] = half_bits(x[i])",
         "halves[i] = half_bits(__uint_as_float(__float_as_uint(x[i]) & ~0x1fffu))",
         VALUES,
+    ),
+    # the library's own kernels
+    Mutant("step: rows beyond the last labelled", "lloyd_step", "if (row >= n) continue;", ";", ONE),
+    Mutant(
+        "step: the runner-up forgotten",
+        "lloyd_step",
+        "second[r] = fminf(second[r], fmaxf(best[r], least[r]));",
+        ";",
+        ONE,
+    ),
+    Mutant(
+        "step: sums flushed before all are done",
+        "exact",
+        "    __syncthreads();\n    for (long long i",
+        "    for (long long i",
+        ONE,
+    ),
+    Mutant(
+        "step: taken from the wrong column",
+        "lloyd_step",
+        "old < 0 ? -1 : from + j",
+        "old < 0 ? -1 : to + j",
+        ONE,
+    ),
+    Mutant(
+        "boxes: a centroid too many dropped", "lloyd_step", "- reach * 1.001f > limit", "- reach * 0.5f > limit", BOXES
+    ),
+    Mutant(
+        "boxes: the list not complete when read",
+        "lloyd_step",
+        "    __syncthreads();\n    const int found",
+        "    const int found",
+        BOXES,
+    ),
+    Mutant("tensor: copies not waited for", "assign_mma", "copy_async_wait<1>();", ";", TENSOR),
+    Mutant("tensor: no barrier between a buffer's users", "assign_mma", "        __syncthreads();\n", "", TENSOR),
+    Mutant("tensor: the second tile's number lost", "assign_mma", "? column0 + number", "? number", TENSOR),
+    Mutant("tensor: one row of lanes not asked", "assign_mma", "step < 4; step *= 2", "step < 2; step *= 2", TENSOR),
+    Mutant("cores: a slab overwritten in use", "assign", "            __syncthreads();\n", "", CORES, 1),
+    Mutant("cores: features beyond the last", "assign", "row0 + r < m && j < d;", "row0 + r < m;", CORES),
+    Mutant(
+        "lists: places handed out twice",
+        "exact",
+        "place[i] = atomicAdd(&sizes[1], 1);",
+        "place[i] = sizes[1]++;",
+        CORES,
+    ),
+    Mutant("settle: ties go to the last", "exact", "other < label", "other > label", ONE),
+    Mutant("sums: the error of w x left out", "exact", "return __fma_rn(x, w", "return 0.0 * __fma_rn(x, w", CORES),
+    Mutant(
+        "update: a carry lost",
+        "update",
+        "value = limbs[l * cells + cell] + carry",
+        "value = limbs[l * cells + cell]",
+        CORES,
+    ),
+    Mutant(
+        "inertia: a slab read before it is whole",
+        "inertia",
+        "        __syncthreads();\n        if (row0",
+        "        if (row0",
+        CORES,
+    ),
+    Mutant(
+        "seeding: a bucket's sum by plain addition",
+        "potential",
+        "atomicAdd(&near[hashes[row] >> 54], (unsigned long long)(long long)rint(term * unit));",
+        "near[hashes[row] >> 54] += (unsigned long long)(long long)rint(term * unit);",
+        ONE,
+    ),
+    Mutant(
+        "columns: an extreme by plain comparison",
+        "columns",
+        "atomicMax(&highs[lane], (long long)greatest);",
+        "if (highs[lane] < greatest) highs[lane] = greatest;",
+        ONE,
     ),
 ]
 

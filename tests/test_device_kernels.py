@@ -1,0 +1,54 @@
+"""Every kernel of the library once on the emulator: as it is, and under sanitizers and with planted mistakes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from emulator import FACTS, EmulatedGpu
+
+from gpukm.array_source import ArraySource
+from gpukm.device_source import DeviceSource
+from gpukm.lloyd import lloyd
+from gpukm.seeding import seed
+
+CASES = {  # n, d, k, dtype, weighted, compute capability
+    "one kernel": (300, 3, 5, np.uint8, False, 90),
+    "one kernel, boxes": (600, 2, 70, np.float32, True, 90),
+    "tensor cores": (140, 19, 70, np.float32, False, 90),
+    "tensor cores, float64": (70, 40, 5, np.float64, True, 90),
+    "float32 cores": (140, 18, 66, np.float32, True, 75),
+}
+
+
+@pytest.mark.sanitized
+@pytest.mark.parametrize("case", CASES)
+def test_all_kernels_agree_with_the_reference(case):
+    """Statistics, seeds, iterations with and without the host, distances, predictions."""
+    n, d, k, dtype, weighted, arch = CASES[case]
+    rng = np.random.default_rng(len(case))
+    X = rng.integers(0, 9, (n, d)).astype(dtype) if dtype == np.uint8 else rng.normal(50, 2, (n, d)).astype(dtype)
+    X[n // 2 : n // 2 + 9] = X[3]  # copies, which tie
+    X = X[np.lexsort(X.T[:2])]  # so that rows of a block lie near each other
+    weights = rng.random(n) if weighted else None
+    compute = np.float64 if dtype == np.float64 else np.float32
+    reference = ArraySource(X, weights, dtype=compute)
+    device = DeviceSource(EmulatedGpu(facts=replace(FACTS, arch=arch)), X, weights, dtype=compute)
+    expected, found = reference.stats(), device.stats()
+    for name in ("minimum", "maximum", "mean", "total_weight", "totss"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
+    start, chosen = seed(reference, k, "k-means++", np.random.default_rng(1))
+    np.testing.assert_array_equal(seed(device, k, "k-means++", np.random.default_rng(1))[1], chosen)
+    for options in ({}, {"callback": lambda step: False}):  # launched ahead, and one at a time
+        reference.reset()
+        device.reset()
+        one, other = (lloyd(source, start, max_iter=3, tol=0.0, **options) for source in (reference, device))
+        np.testing.assert_array_equal(other.labels, one.labels)
+        np.testing.assert_array_equal(other.centroids, one.centroids)
+        assert other.inertia == one.inertia and [s.changed for s in other.history] == [s.changed for s in one.history]
+        np.testing.assert_allclose([s.inertia for s in other.history], [s.inertia for s in one.history], rtol=1e-12)
+        np.testing.assert_allclose([s.shift for s in other.history], [s.shift for s in one.history], rtol=1e-12)
+    np.testing.assert_array_equal(device.distances(start), reference.distances(start))
+    np.testing.assert_array_equal(device.assign(start), reference.assign(start))
+    np.testing.assert_array_equal(
+        device.own_distances(start, device.labels), reference.own_distances(start, reference.labels)
+    )
