@@ -25,6 +25,11 @@ def blocks(facts: Any, wanted: int) -> tuple[int]:
     return (max(min(wanted, 8 * facts.multiprocessors), 1),)
 
 
+def row_threads(d: int) -> tuple[int]:
+    """A block for one centroid: whole warps, at most 4."""
+    return (32 * min(-(-d // 32), 4),)
+
+
 @dataclass
 class DeviceSums:
     """Exact sums on a device: `gpukm.exact.Sums` there.

@@ -264,7 +264,7 @@ template <class T> __device__ __forceinline__ T warp_sum(T value)
     return value;
 }
 
-// The sum over a block of 128 threads, in all of them; in fixed order.
+// The sum over a block of up to 128 threads, whole warps, in all of them; in fixed order.
 __device__ __forceinline__ double block_sum(double value)
 {
     __shared__ double parts[4];
@@ -272,5 +272,7 @@ __device__ __forceinline__ double block_sum(double value)
     __syncthreads();
     if (thread() % 32 == 0) parts[thread() / 32] = value;
     __syncthreads();
-    return (parts[0] + parts[1]) + (parts[2] + parts[3]);
+    double sum = parts[0];
+    for (unsigned w = 1; w < blockDim.x / 32; ++w) sum += parts[w];
+    return sum;
 }

@@ -7,7 +7,7 @@ import numpy as np
 
 from gpukm.exact import TINY, U32, U64, gamma, margin
 from gpukm.kernels._nvrtc import Configuration, Kernel
-from gpukm.kernels.accumulate_cuda import value_define
+from gpukm.kernels.accumulate_cuda import row_threads, value_define
 from gpukm.kernels.assign import Frame
 
 Array = Any  # on the device
@@ -94,4 +94,4 @@ class Operands:
         kappas = np.float64(margin(d, U32)), np.float64(margin_half(d))
         args = (centroids, np.int32(d), self.shift, self.scale, kappas[0], self.operand, self.exact)
         half = (self.halves, self.bases, self.half_scale, kappas[1])
-        gpu.launch(kernel, (k,), (128,), (*args, self.limits[iteration], *half, stop))
+        gpu.launch(kernel, (k,), row_threads(d), (*args, self.limits[iteration], *half, stop))

@@ -1,4 +1,4 @@
-// prepare: from centroids to what scores need of them. A block of 128 threads has one centroid.
+// prepare: from centroids to what scores need of them. A block has one centroid, a thread one feature or several.
 //
 // role  argument   shape        dtype
 // IN    centroids  (k, d)       Real
@@ -34,7 +34,7 @@ prepare(const Real* centroids, int d, const Real* shift, double scale, double ka
     if (stop && *stop) return;
     const long long c = blockIdx.x, padded = (d + SLAB - 1) / SLAB * SLAB;
     double squares = 0.0, half_squares = 0.0;
-    for (int j = thread(); j < d; j += 128) {
+    for (int j = thread(); j < d; j += (int)blockDim.x) {
         const double value = widen(centroids[c * d + j]), difference = value - widen(shift[j]);
         const double framed = difference * scale, half_framed = difference * half_scale;
         exact[c * d + j] = value;
@@ -44,7 +44,7 @@ prepare(const Real* centroids, int d, const Real* shift, double scale, double ka
         if (halves) halves[c * padded + j] = half_bits(-(float)half_framed);
     }
     if (halves)
-        for (int j = d + thread(); j < padded; j += 128) halves[c * padded + j] = 0;
+        for (int j = d + thread(); j < padded; j += (int)blockDim.x) halves[c * padded + j] = 0;
     squares = block_sum(squares);
     half_squares = block_sum(half_squares);
     if (thread() != 0) return;

@@ -82,7 +82,7 @@ update(const Real* centroids, int d, const long long* limbs, const int* used, in
     const bool empty = weight.hi == 0.0;
     bool close = empty, moved = false;
     double shift = 0.0, inner = 0.0;
-    for (int j = thread(); j < d && !empty; j += 128) {
+    for (int j = thread(); j < d && !empty; j += (int)blockDim.x) {
         const double m = divide(cell_sum(limbs, cells, c * (d + 1) + j, *used, bits, 1 / units[j]), weight, close);
         const Real old = centroids[c * d + j], found = to_real(m);
         next[c * d + j] = found;

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.kernels._nvrtc import Configuration, Kernel
-from gpukm.kernels.accumulate_cuda import DeviceSums, value_define
+from gpukm.kernels.accumulate_cuda import DeviceSums, row_threads, value_define
 from gpukm.kernels.assign import Frame
 from gpukm.kernels.assign_cuda import Workspace, launch_step, plan
 from gpukm.kernels.operands_cuda import Operands
@@ -78,7 +78,7 @@ def run_ahead(
         own.prepare(gpu, X, states[i], i, stop)
         launch_step(gpu, chosen, X, own, labels, weights, sums, space, i, stop)
         args = (states[i], np.int32(d), *totals, centre, states[i + 1], partial, flags[i], stop)
-        gpu.launch(update, (k,), (128,), args)
+        gpu.launch(update, (k,), row_threads(d), args)
         verdict = (np.int32(k), np.int32(d), np.float64(totss), np.float64(tol), flags[i], records[i], stop)
         gpu.launch(finish, (1,), (128,), (partial, *verdict))
     why, ran = (int(value) for value in gpu.to_host(stop))

@@ -217,7 +217,6 @@ MUTANTS = [
         CORES,
     ),
     Mutant("settle: ties go to the last", "exact", "other < label", "other > label", ONE),
-    Mutant("sums: the error of w x left out", "exact", "return __fma_rn(x, w", "return 0.0 * __fma_rn(x, w", CORES),
     Mutant(
         "update: a carry lost",
         "update",
