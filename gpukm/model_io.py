@@ -37,7 +37,7 @@ FORMAT, FORMAT_VERSION = "gpukm-model", 1
 
 _HEADER = "header.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the date of every entry: the same model gives the same bytes
-_ESTIMATORS: dict[str, type[FittingCentroids]] = {"KMeans": KMeans, "MiniBatchKMeans": MiniBatchKMeans}
+_ESTIMATORS: dict[str, type[KMeans] | type[MiniBatchKMeans]] = {"KMeans": KMeans, "MiniBatchKMeans": MiniBatchKMeans}
 _INT_FIELDS = ("n_clusters", "n_features", "n_iter")
 _FLOAT_FIELDS = ("inertia", "totss")
 _SPARED = ("n_iter", "inertia", "totss", "converged", "history")  # which a MiniBatchKMeans may not have
@@ -111,7 +111,7 @@ def save(model: FittingCentroids, path: PathLike, *, labels: bool = True, force:
         warnings.warn(f"{name}: {note}, as a file cannot hold it", stacklevel=2)
 
 
-def load(path: PathLike) -> Any:
+def load(path: PathLike) -> KMeans | MiniBatchKMeans:
     """Read a model written by `save` (or by the ``save`` of a model).
 
     Everything is checked before it is used, and nothing in the file is ever run: files of unknown origin are safe.

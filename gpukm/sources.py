@@ -141,6 +141,9 @@ class BatchSource(Protocol):
     def labels(self) -> NDArray[np.int32]:
         """Labels of the last finished step."""
 
+    def sizes(self, labels: NDArray[np.int32], n_clusters: int) -> NDArray[np.int64]:
+        """(k,) rows of each label."""
+
     def total_inertia(self, centroids: NDArray, labels: NDArray[np.int32]) -> float:
         """Sum of w D of each row to the centroid of its label."""
 
