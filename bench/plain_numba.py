@@ -113,18 +113,28 @@ def _step(X, frame, tiles, base, boxes, old, labels, sums):
                 source[d] -= 1.0
 
 
-@jit()
-def _columns(X):
-    """(3, d) float64: sum, least and greatest of each column."""
-    out = np.empty((3, X.shape[1]))
-    out[0], out[1], out[2] = 0.0, np.inf, -np.inf
+@jit(FUSED)
+def _columns(X, out):
+    """Add the columns of X to `out` (3, d) float64: sum, least and greatest."""
     for i in range(len(X)):
         for f in range(X.shape[1]):
             x = np.float64(X[i, f])
             out[0, f] += x
             out[1, f] = min(out[1, f], x)
             out[2, f] = max(out[2, f], x)
-    return out
+
+
+def _statistics(X):
+    """(3, d): sum, least and greatest of each column, several narrow rows side by side."""
+    d = X.shape[1]
+    beside = max(min(128 // d, len(X)), 1)
+    even = len(X) - len(X) % beside
+    nothing = np.array([[0.0], [np.inf], [-np.inf]])
+    wide, rest = np.repeat(nothing, beside * d, axis=1), np.repeat(nothing, d, axis=1)
+    _columns(X[:even].reshape(-1, beside * d), wide)
+    _columns(X[even:], rest)
+    parts = np.concatenate([wide.reshape(3, beside, d), rest[:, None]], axis=1)
+    return np.stack([parts[0].sum(axis=0), parts[1].min(axis=0), parts[2].max(axis=0)])
 
 
 def fit(X: np.ndarray, centroids: np.ndarray, iterations: int, threads: int) -> np.ndarray:
@@ -136,7 +146,7 @@ def fit(X: np.ndarray, centroids: np.ndarray, iterations: int, threads: int) -> 
         return run_blocks(lambda b: task(slice(b * rows, min((b + 1) * rows, n))), -(-n // rows), threads)
 
     few = max((1 << 18) // d, 64)
-    columns = np.array(visit(lambda part: _columns(X[part]), few))
+    columns = np.array(visit(lambda part: _statistics(X[part]), few))
     mean, low, high = columns[:, 0].sum(axis=0) / n, columns[:, 1].min(axis=0), columns[:, 2].max(axis=0)
     if not np.isfinite(mean).all():
         raise ValueError("X holds NaN or infinity")
