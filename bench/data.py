@@ -26,12 +26,8 @@ def main(argv=None) -> None:
 
     names = peers.select(args.peers or [name for name in PEERS if peers.installed(name)])
     report = harness.Report("data", args, [w.name for w in shapes.select(None, data=shapes.DATA)])
-    for workload in shapes.select(args.workloads, args.scale, args.smoke, args.data or shapes.DATA):
-        X = shapes.make(workload)
-        centroids = shapes.start(workload, X)
-        workload = unfinished(workload, X, centroids)
-        report.add(workload, **fit.measure(workload, X, centroids, names, args.rounds))
-    report.done()
+    workloads = shapes.select(args.workloads, args.scale, args.smoke, args.data or shapes.DATA)
+    fit.run(report, workloads, names, args.rounds, unfinished)
 
 
 def unfinished(workload, X, centroids):

@@ -85,7 +85,7 @@ def refused(workload: Workload, fits: dict[str, Fit | UnequalError]) -> dict[str
 
     Not bit for bit: all but gpukm decide near ties and round sums in their own way. ``workload.rtol`` bounds that.
 
-    Raises SystemExit if gpukm or the first is among them: then there is nothing to compare.
+    Raises UnequalError if gpukm or the first is among them: then there is nothing to compare.
     """
     first = next(iter(fits))
     reasons = {name: str(each) for name, each in fits.items() if isinstance(each, UnequalError)}
@@ -104,7 +104,7 @@ def refused(workload: Workload, fits: dict[str, Fit | UnequalError]) -> dict[str
                 f"{b.inertia:.9g}, more than {workload.rtol:g} apart (relative)"
             )
     if fatal := [reasons[name] for name in reasons if name in (first, "gpukm", "gpukm-numpy")]:
-        raise SystemExit(
+        raise UnequalError(
             f"{workload.name}: unequal work: {fatal[0]}. Find out why, give the workload fewer iterations if one has "
             "converged, or leave one out with --peers."
         )

@@ -33,7 +33,7 @@ def main(argv=None) -> None:
     points = {f"{axis}={value}": (axis, value) for axis, values in AXES.items() for value in values}
     if unknown := set(args.workloads or ()) - set(points):
         raise SystemExit(f"unknown point {', '.join(sorted(unknown))}; there are {', '.join(points)}")
-    report = harness.Report("scaling", args, list(points))
+    report, failed = harness.Report("scaling", args, list(points)), []
     for name, (axis, value) in points.items():
         threads = value if axis == "threads" else args.threads
         if threads > args.threads or name not in (args.workloads or points):
@@ -46,11 +46,14 @@ def main(argv=None) -> None:
             [sys.executable, __file__, "--child", json.dumps(given)], stdout=subprocess.PIPE, text=True, check=False
         )
         if done.returncode:
-            raise SystemExit(f"{workload.name}: the process measuring it failed with status {done.returncode}")
+            failed.append(name)
+            continue
         *lines, measured = done.stdout.splitlines()
         print(*lines, sep="\n", flush=True)
         report.add(workload, axis=axis, value=value, fit_threads=threads, **json.loads(measured))
     report.done()
+    if failed:
+        raise SystemExit(f"no results for {', '.join(failed)}: see above")
 
 
 def point(shapes, axis: str, value: int):

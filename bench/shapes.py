@@ -69,8 +69,8 @@ DATA = {
     "separated": {"kind": "blobs", "separation": 12},
     # Rows that cluster as real ones do.
     "images": {"kind": "patches", "iterations": 20, "rtol": PIXELS},
-    # A long fit of clear clusters, where bounds kept from earlier iterations gain most. Farther apart, it would converge
-    # before: seen at full size, some 30 to 500 rows still change in the last iteration.
+    # A long fit of clear clusters, where bounds kept from earlier iterations gain most. Farther apart, they would
+    # converge before: seen at full size, some 30 to 500 rows still change in the last iteration.
     "clustered": {"kind": "blobs", "separation": 6, "iterations": 50},
 }
 MOST_CLUSTERED = 64  # features: with more, 50 iterations would take the benchmark half an hour

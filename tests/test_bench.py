@@ -18,6 +18,7 @@ pytest.importorskip("threadpoolctl")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "bench"))  # the scripts import each other by name, as they do when run
 
+import fit  # noqa: E402
 import harness  # noqa: E402
 import minibatch  # noqa: E402
 import oversampling  # noqa: E402
@@ -180,11 +181,11 @@ def test_unequal_work_is_refused():
 
 @pytest.mark.parametrize("name", ["gpukm", "gpukm-numpy"])
 def test_nothing_is_compared_with_gpukm_at_fault(name):
-    """Where gpukm, or the one all are compared with, did other work, the benchmark ends."""
+    """Where gpukm, or the one all are compared with, did other work, there are no results."""
     workload = shapes.WORKLOADS["uniform-16-64"]
-    with pytest.raises(SystemExit, match=r"uniform-16-64: unequal work.*1001\.5"):
+    with pytest.raises(peers.UnequalError, match=r"uniform-16-64: unequal work.*1001\.5"):
         peers.refused(workload, {"a": _fit(1000.0), name: _fit(1001.5)})
-    with pytest.raises(SystemExit, match=r"unequal work: no\."):
+    with pytest.raises(peers.UnequalError, match=r"unequal work: no\."):
         peers.refused(workload, {"a": peers.UnequalError("no"), "b": _fit(1000.0)})
 
 
@@ -207,6 +208,25 @@ def test_rounds_are_interleaved_and_the_warm_up_is_checked_but_not_counted():
     assert calls == list("ababab")
     assert checked == [{"a": 1, "b": 2}, {"a": 3, "b": 4}, {"a": 5, "b": 6}]
     assert timing.ratio([2.0, 3.0, 8.0], [1.0, 1.0, 2.0]) == (3.0, 2.0, 4.0)
+
+
+def test_a_workload_without_results_costs_only_itself(tmp_path, monkeypatch, capsys):
+    """The others are measured and written all the same; the run ends with an error that names it."""
+    monkeypatch.setattr(timing, "limit_threads", lambda threads: None)  # of the process that runs the tests
+    run = fit.measure
+
+    def measure(workload, *rest):
+        if workload.name == "geo-2-8":
+            raise peers.UnequalError("geo-2-8: unequal work: a, b")
+        return run(workload, *rest)
+
+    monkeypatch.setattr(fit, "measure", measure)
+    out = tmp_path / "fit.json"
+    words = ["--smoke", "--peers", "scikit-learn,gpukm", "--workloads", "geo-2-8,uniform-16-64", f"--out={out}"]
+    with pytest.raises(SystemExit, match="no results for geo-2-8"):
+        fit.main(words)
+    assert [row["name"] for row in json.loads(out.read_text(encoding="utf-8"))["results"]] == ["uniform-16-64"]
+    assert "unequal work: a, b" in capsys.readouterr().err
 
 
 def test_who_is_refused_runs_no_more():
