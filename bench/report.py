@@ -141,7 +141,7 @@ def _default_fits(data: dict) -> str:
         inertia = f"{sum(ours['inertia']) / sum(peer['inertia']):.4f}"
         rows.append([*_shape(row), *seconds, faster, *iterations, inertia])
     head = ["workload", "rows", "k", f"{BASE}, s", "gpukm, s", "times as fast", f"iterations of {BASE}"]
-    return _table([*head, "of gpukm", "gpukm's inertia / its"], rows)
+    return _table([*head, "iterations of gpukm", f"gpukm's inertia / {BASE}'s"], rows)
 
 
 def _predict(data: dict) -> str:
