@@ -25,7 +25,7 @@ def main(argv=None) -> None:
     import shapes
     import timing
 
-    report = harness.Report("default_fits", args, list(shapes.WORKLOADS))
+    report = harness.Report("default_fits", args)
     for workload in shapes.select(args.workloads, args.scale, args.smoke):
         X = shapes.make(workload)
         # The warm-up is one iteration, since a whole fit may take minutes: it imports, compiles and touches the rows.

@@ -18,7 +18,7 @@ def main(argv=None) -> None:
     import shapes
 
     names = peers.select(args.peers)
-    report = harness.Report("fit", args, list(shapes.WORKLOADS))
+    report = harness.Report("fit", args)
     run(report, shapes.select(args.workloads, args.scale, args.smoke), names, args.rounds)
 
 

@@ -72,8 +72,8 @@ class Report:
     A run of some workloads replaces theirs in a file of the same day and the same options and leaves the others.
     """
 
-    def __init__(self, kind: str, args: argparse.Namespace, names: list[str]):
-        """`names` are those of all workloads that such a file may hold, in order."""
+    def __init__(self, kind: str, args: argparse.Namespace, names: list[str] | None = None):
+        """`names` are those of all rows that such a file may hold, in order; None: the named workloads'."""
         self.out, self.names = args.out, names
         options = {"scale": args.scale, "rounds": args.rounds, "threads": args.threads}
         self.data = {"kind": kind, "date": str(datetime.date.today()), "command": args.command, "smoke": args.smoke}
@@ -94,9 +94,12 @@ class Report:
 
     def add(self, workload, **measured) -> None:
         """Put in the results of one workload and write the file."""
+        from shapes import WORKLOADS
+
+        names = self.names or list(WORKLOADS)
         rows = {row["name"]: row for row in self.data["results"]}
         rows[workload.name] = {**asdict(workload), **measured}
-        self.data["results"] = sorted(rows.values(), key=lambda row: self.names.index(row["name"]))
+        self.data["results"] = sorted(rows.values(), key=lambda row: names.index(row["name"]))
         self.data["machine"] = timing.machine()  # now, when every library in play has been loaded
         if self.out is not None:
             self.out.parent.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ def main(argv=None) -> None:
     args = harness.arguments("memory", __doc__, argv, rounds=False)  # the children inherit the limits on threads
     import shapes
 
-    report = harness.Report("memory", args, list(shapes.WORKLOADS))
+    report = harness.Report("memory", args)
     for workload in shapes.select(args.workloads, args.scale, args.smoke):
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder) / "X.npy")

@@ -24,7 +24,7 @@ def main(argv=None) -> None:
     import shapes
     import timing
 
-    report = harness.Report("predict", args, list(shapes.WORKLOADS))
+    report = harness.Report("predict", args)
     for workload in shapes.select(args.workloads, args.scale, args.smoke):
         X = shapes.make(workload)
         models = _models(shapes.start(workload, X))

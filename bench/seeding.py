@@ -19,7 +19,7 @@ def main(argv=None) -> None:
     import shapes
     import timing
 
-    report = harness.Report("seeding", args, list(shapes.WORKLOADS))
+    report = harness.Report("seeding", args)
     for workload in shapes.select(args.workloads, args.scale, args.smoke):
         X = shapes.make(workload)
         rounds = timing.interleave(_tasks(X, workload.k), args.rounds)
