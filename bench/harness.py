@@ -15,16 +15,18 @@ import timing
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def arguments(kind: str, doc: str, argv=None, *, peers=False, rounds=True) -> argparse.Namespace:
+def arguments(kind: str, doc: str, argv=None, *, peers=False, data=False, rounds=True) -> argparse.Namespace:
     """Parse the options and limit the threads: to be called before anything imports NumPy."""
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     add = parser.add_argument
     add("--workloads", type=_names, metavar="A,B", help="names from bench/shapes.py (default: all)")
     if peers:
-        add("--peers", type=_names, metavar="A,B", help="names from bench/peers.py (default: all that are installed)")
+        add("--peers", type=_names, metavar="A,B", help="names from bench/peers.py (default: see bench/README.md)")
+    if data:
+        add("--data", type=_names, metavar="A,B", help="kinds of data from bench/shapes.py (default: all)")
     if rounds:
-        add("--rounds", type=int, default=5, help="counted rounds after the warm-up (default: 5)")
+        add("--rounds", type=int, default=3, help="counted rounds after the warm-up (default: 3)")
     add("--threads", type=int, default=min(2, timing.cores()), help="cores for every contestant (default: 2)")
     add(
         "--scale",
@@ -57,7 +59,7 @@ def command(kind: str, argv: list[str]) -> str:
         name, _, value = word.partition("=")
         if skip:
             skip = False
-        elif name in ("--out", "--workloads"):
+        elif name in ("--out", "--workloads", "--data"):
             skip = not value
         else:
             kept.append(word)
@@ -70,8 +72,9 @@ class Report:
     A run of some workloads replaces theirs in a file of the same day and the same options and leaves the others.
     """
 
-    def __init__(self, kind: str, args: argparse.Namespace):
-        self.out = args.out
+    def __init__(self, kind: str, args: argparse.Namespace, names: list[str] | None = None):
+        """`names` are those of all rows that such a file may hold, in order; None: the named workloads'."""
+        self.out, self.names = args.out, names
         options = {"scale": args.scale, "rounds": args.rounds, "threads": args.threads}
         self.data = {"kind": kind, "date": str(datetime.date.today()), "command": args.command, "smoke": args.smoke}
         self.data.update(options, load_before=timing.load(), machine={}, results=[])
@@ -93,9 +96,10 @@ class Report:
         """Put in the results of one workload and write the file."""
         from shapes import WORKLOADS
 
+        names = self.names or list(WORKLOADS)
         rows = {row["name"]: row for row in self.data["results"]}
         rows[workload.name] = {**asdict(workload), **measured}
-        self.data["results"] = sorted(rows.values(), key=lambda row: list(WORKLOADS).index(row["name"]))
+        self.data["results"] = sorted(rows.values(), key=lambda row: names.index(row["name"]))
         self.data["machine"] = timing.machine()  # now, when every library in play has been loaded
         if self.out is not None:
             self.out.parent.mkdir(parents=True, exist_ok=True)

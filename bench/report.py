@@ -1,6 +1,8 @@
 """Write the newest results into README.md and bench/README.md, between <!-- bench:NAME --> and <!-- /bench -->.
 
-python bench/report.py [--check]        --check writes nothing and exits 1 if a table is out of date
+python bench/report.py [--check]        --check writes nothing and exits 1 if a table or the plot is out of date
+
+A table whose script has not been run yet stays as it is.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ import sys
 from pathlib import Path
 from statistics import median
 
+import plot
 from timing import ratio
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 PAGES = (ROOT / "README.md", ROOT / "bench" / "README.md")
-BLOCK = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- bench:([\w-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 BASE = "scikit-learn"
 NONE = "–"
 
@@ -32,9 +35,9 @@ def newest(kind: str, results: Path = RESULTS) -> dict | None:
 
 
 def tables(results: Path = RESULTS) -> dict[str, str]:
-    """The Markdown for each kind of results there is."""
-    found = {kind: newest(kind, results) for kind in TABLES}
-    return {kind: TABLES[kind](data) + _origin(data) for kind, data in found.items() if data}
+    """The Markdown of each table for which there are results."""
+    found = {name: newest(kind, results) for name, (kind, _) in TABLES.items()}
+    return {name: TABLES[name][1](data) + _origin(data) for name, data in found.items() if data}
 
 
 def fill(text: str, found: dict[str, str]) -> str:
@@ -60,24 +63,108 @@ def _shape(row: dict) -> list[str]:
     return [f"`{row['name']}`", f"{row['n']:,} × {row['d']}", str(row["k"])]
 
 
+def _names(data: dict, but: set[str] = frozenset()) -> list[str]:
+    """All contestants of any row but scikit-learn and those in `but`, in their order."""
+    names = {name: None for row in data["results"] for name in (*row["contestants"], *row.get("refused", {}))}
+    last = [name for name in names if name.startswith(("numpy", "numba", "gpukm"))]  # one may be missing in some rows
+    return [name for name in (*(n for n in names if n not in last), *last) if name not in {BASE, *but}]
+
+
+def _faster(row: dict, name: str, base: str = BASE) -> str:
+    """How many times as fast as `base` a contestant was."""
+    if name in row.get("refused", {}):
+        return "refused"
+    seconds = {key: c["seconds"] for key, c in row["contestants"].items()}
+    return f"{ratio(seconds[base], seconds[name])[0]:.2f}" if {base, name} <= seconds.keys() else NONE
+
+
+def _iteration(row: dict, name: str) -> str:
+    """Milliseconds an iteration."""
+    contestant = row["contestants"].get(name)
+    return f"{median(contestant['seconds']) / row['iterations'] * 1e3:.3g}" if contestant else NONE
+
+
+def _undecided(row: dict) -> str:
+    count = row["contestants"].get("gpukm", {}).get("undecided")
+    return NONE if count is None else f"{count / (row['n'] * row['iterations']):.2%}"
+
+
+PRICES = {"price of exactness": ("numba-plain", "gpukm"), "the same, NumPy": ("numpy-plain", "gpukm-numpy")}
+
+
 def _fit(data: dict) -> str:
-    peers = [name for name in data["results"][0]["contestants"] if name != BASE]
+    names = _names(data)
+    rows = [
+        [
+            *_shape(row),
+            _iteration(row, BASE),
+            *(_faster(row, name) for name in names),
+            *(_faster(row, plain, exact) for plain, exact in PRICES.values()),
+            _undecided(row),
+        ]
+        for row in data["results"]
+    ]
+    return _table(["workload", "rows", "k", f"{BASE}, ms per iteration", *names, *PRICES, "undecided rows"], rows)
+
+
+def _fit_short(data: dict) -> str:
+    peers = _names(data, {*plot.LEFT_OUT, plot.OURS})
     rows = []
     for row in data["results"]:
-        seconds = {name: c["seconds"] for name, c in row["contestants"].items()}
-        gpukm = row["contestants"].get("gpukm", {})
-        line = _shape(row)
-        line.append(f"{median(seconds[BASE]) / row['iterations'] * 1e3:.3g}" if BASE in seconds else NONE)
-        for name in peers:
-            both = BASE in seconds and name in seconds
-            line.append(f"{ratio(seconds[BASE], seconds[name])[0]:.2f}" if both else NONE)
-        priced = {"gpukm-numpy", "numpy-plain"} <= seconds.keys()
-        line.append(f"{ratio(seconds['gpukm-numpy'], seconds['numpy-plain'])[0]:.2f}" if priced else NONE)
-        share = gpukm.get("undecided")
-        line.append(NONE if share is None else f"{share / (row['n'] * row['iterations']):.2%}")
-        rows.append(line)
-    head = ["workload", "rows", "k", f"{BASE}, ms per iteration", *peers, "price of exactness", "undecided rows"]
+        there = [name for name in peers if name in row["contestants"] and BASE in row["contestants"]]
+        best = max(there, key=lambda name: float(_faster(row, name)), default=None)
+        best = f"{best} {_faster(row, best)}" if best else NONE
+        price = _faster(row, *PRICES["price of exactness"])
+        rows.append([*_shape(row), _iteration(row, BASE), best, _faster(row, "gpukm"), price])
+    head = ["workload", "rows", "k", f"{BASE}, ms per iteration", "fastest other peer", "gpukm", "price of exactness"]
     return _table(head, rows)
+
+
+def _data(data: dict) -> str:
+    names = _names(data)
+    rows = []
+    for row in sorted(data["results"], key=lambda row: KINDS.index(row["name"].partition("/")[2])):
+        workload, _, kind = row["name"].partition("/")
+        line = [kind, *_shape({**row, "name": workload}), str(row["iterations"]), _iteration(row, BASE)]
+        rows.append([*line, *(_faster(row, name) for name in names), _undecided(row)])
+    head = ["data", "shape of", "rows", "k", "iterations", f"{BASE}, ms per iteration", *names, "undecided rows"]
+    return _table(head, rows)
+
+
+def _default_fits(data: dict) -> str:
+    rows = []
+    for row in data["results"]:
+        ours, peer = ({key: [r[key] for r in row[name]] for key in row[name][0]} for name in ("gpukm", BASE))
+        iterations = [f"{median(each['iterations']):g}" for each in (peer, ours)]
+        seconds = [f"{median(each['seconds']):.3g}" for each in (peer, ours)]
+        faster = f"{sum(peer['seconds']) / sum(ours['seconds']):.2f}"
+        inertia = f"{sum(ours['inertia']) / sum(peer['inertia']):.4f}"
+        rows.append([*_shape(row), *seconds, faster, *iterations, inertia])
+    head = ["workload", "rows", "k", f"{BASE}, s", "gpukm, s", "times as fast", f"iterations of {BASE}"]
+    return _table([*head, "iterations of gpukm", f"gpukm's inertia / {BASE}'s"], rows)
+
+
+def _predict(data: dict) -> str:
+    rows = []
+    for row in data["results"]:
+        line = _shape(row)
+        for method in ("predict", "transform"):
+            seconds = row[method]["seconds"]
+            line += [f"{median(seconds[name]) * 1e3:.3g}" for name in (BASE, "gpukm")]
+            line += [f"{ratio(seconds[BASE], seconds['gpukm'])[0]:.2f}"]
+        rows.append([*line, f"{row['transform']['rows']:,}"])
+    head = ["workload", "rows", "k", f"predict: {BASE}, ms", "gpukm, ms", "times as fast"]
+    return _table([*head, f"transform: {BASE}, ms", "gpukm, ms", "times as fast", "rows of it"], rows)
+
+
+def _scaling(data: dict) -> str:
+    names = _names(data)
+    rows = []
+    for row in data["results"]:
+        faster = [f(row, name) for name in names for f in (_iteration, _faster)]
+        rows.append([f"{row['axis']} = {row['value']:,}", _iteration(row, BASE), *faster])
+    head = [x for name in names for x in (f"{name}, ms per iteration", "times as fast")]
+    return _table(["changed", f"{BASE}, ms per iteration", *head], rows)
 
 
 def _seeding(data: dict) -> str:
@@ -103,10 +190,12 @@ def _memory(data: dict) -> str:
     rows = []
     for row in data["results"]:
         extra, labels = row["extra_bytes"], row["label_bytes"]
+        narrow = row.get("extra_bytes_of_uint8") or {}
         sizes = [4 * row["n"] * row["d"], labels, extra["gpukm"], extra["gpukm"] - labels, extra[BASE]]
-        rows.append([*_shape(row), *(f"{max(size, 0) / 2**20:.0f}" for size in sizes)])
+        sizes += [narrow.get("gpukm"), narrow.get(BASE)]
+        rows.append([*_shape(row), *(NONE if size is None else f"{max(size, 0) / 2**20:.0f}" for size in sizes)])
     head = ["workload", "rows", "k", "X, MiB", "labels, MiB", "gpukm, MiB", "gpukm less labels, MiB", f"{BASE}, MiB"]
-    return _table(head, rows)
+    return _table([*head, "gpukm on uint8, MiB", f"{BASE} on uint8, MiB"], rows)
 
 
 def _minibatch(data: dict) -> str:
@@ -147,18 +236,25 @@ def _oversampling(data: dict) -> str:
     return _table([*head, "inertia of the start", "inertia after Lloyd"], rows)
 
 
+KINDS = ["uniform", "overlapping", "separated", "images", "clustered"]
+# Name between the markers: (kind of results, what makes the table of them).
 TABLES = {
-    "fit": _fit,
-    "seeding": _seeding,
-    "memory": _memory,
-    "minibatch": _minibatch,
-    "oversampling": _oversampling,
+    "fit": ("fit", _fit),
+    "fit-short": ("fit", _fit_short),
+    "data": ("data", _data),
+    "default_fits": ("default_fits", _default_fits),
+    "seeding": ("seeding", _seeding),
+    "predict": ("predict", _predict),
+    "scaling": ("scaling", _scaling),
+    "memory": ("memory", _memory),
+    "minibatch": ("minibatch", _minibatch),
+    "oversampling": ("oversampling", _oversampling),
 }
 
 
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a table is out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if something is out of date")
     args = parser.parse_args(argv)
     found = tables(RESULTS)
     stale = 0
@@ -171,6 +267,14 @@ def main(argv=None) -> int:
         elif new != old:
             page.write_text(new, encoding="utf-8")
             print(f"wrote {page.relative_to(ROOT)}")
+    data, path = newest("fit", RESULTS), RESULTS / "fit.svg"
+    if data and not plot.is_current(data, path):
+        if args.check:
+            print(f"{path.relative_to(ROOT)} is out of date; run: python bench/report.py", file=sys.stderr)
+            stale = 1
+        else:
+            plot.draw(data, path)
+            print(f"wrote {path.relative_to(ROOT)}")
     return stale
 
 

@@ -7,6 +7,7 @@ the same rows on every run and machine (up to the JPEG decoder's rounding), and 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isqrt
 
 import numpy as np
 
@@ -60,16 +61,46 @@ WORKLOADS = {
 }
 
 
-def select(names, scale=1.0, smoke=False) -> list[Workload]:
-    """The workloads called ``names`` (None: all), with ``n`` times ``scale``; ``smoke`` makes each tiny."""
-    unknown = sorted(set(names or ()) - set(WORKLOADS))
-    if unknown:
-        raise SystemExit(f"unknown workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
+# What `on` puts into a workload's shape. `separation` is about how far a blob's centre is from the nearest of the
+# others, in standard deviations of a blob: at 3 blobs overlap, at 12 they do not.
+DATA = {
+    "uniform": {"kind": "uniform"},
+    "overlapping": {"kind": "blobs", "separation": 3},
+    "separated": {"kind": "blobs", "separation": 12},
+    # Rows that cluster as real ones do.
+    "images": {"kind": "patches", "iterations": 20, "rtol": PIXELS},
+    # A long fit of clear clusters, where bounds kept from earlier iterations gain most. Farther apart, they would
+    # converge before: seen at full size, some 30 to 500 rows still change in the last iteration.
+    "clustered": {"kind": "blobs", "separation": 6, "iterations": 50},
+}
+MOST_CLUSTERED = 64  # features: with more, 50 iterations would take the benchmark half an hour
+
+
+def on(data: str, w: Workload) -> Workload | None:
+    """The shape of a workload with another kind of ``DATA``; None where that is a workload already, or cannot be."""
+    if w.kind == "uniform" or (data == "images" and not _patch(w.d)) or (data == "clustered" and w.d > MOST_CLUSTERED):
+        return None
+    changes = {"rtol": 1e-4, **DATA[data]}
+    if "separation" in changes:  # k normal centres in d dimensions are some sqrt(2 d) k^(-1/d) apart
+        changes["spread"] = changes.pop("separation") * w.k ** (1 / w.d) / (2 * w.d) ** 0.5
+    return replace(w, name=f"{w.name}/{data}", **changes)
+
+
+def select(names, scale=1.0, smoke=False, data=None) -> list[Workload]:
+    """The workloads called ``names`` (None: all), with ``n`` times ``scale``; ``smoke`` makes each tiny.
+
+    With ``data``, keys of ``DATA``: their shapes with these kinds of data, where there are such.
+    """
+    for what, wanted, known in (("workload", names, WORKLOADS), ("kind of data", data, DATA)):
+        if unknown := sorted(set(wanted or ()) - set(known)):
+            raise SystemExit(f"unknown {what} {', '.join(unknown)}; there are {', '.join(known)}")
     if not scale > 0:
         raise SystemExit(f"--scale {scale:g} is not allowed: it divides n, so it is above 0 (1 is the published size)")
     chosen = []
-    for w in WORKLOADS.values():
-        if names is None or w.name in names:
+    for named in WORKLOADS.values():
+        if names is not None and named.name not in names:
+            continue
+        for w in [named] if data is None else filter(None, (on(kind, named) for kind in DATA if kind in data)):
             # A small set converges in a few iterations and contestants would stop at different ones, hence only two;
             # and on a few rows a cluster, one tie counts for much.
             w = replace(w, n=500, iterations=2, rtol=1e-2) if smoke else replace(w, n=round(w.n * scale))
@@ -116,12 +147,22 @@ def _blobs(w, rng):
     return X
 
 
+def _patch(d: int) -> tuple[int, bool] | None:
+    """(side, whether in colour) of square patches of d values; None where there are none, nor for single pixels."""
+    for values, colour in ((d, False), (d / 3, True)):
+        side = isqrt(int(values))
+        if side > 1 and side * side == values:
+            return side, colour
+    return None
+
+
 def _patches(w, rng):
-    """Grey 8 x 8 patches at random places, as a dictionary learner draws them."""
-    grey = _photos().mean(axis=3, dtype=np.float32)
-    views = np.lib.stride_tricks.sliding_window_view(grey, (8, 8), axis=(1, 2))
+    """Square patches at random places, grey or in colour, as a dictionary learner draws them."""
+    side, colour = _patch(w.d)
+    photos = _photos().astype(np.float32) if colour else _photos().mean(axis=3, dtype=np.float32)
+    views = np.lib.stride_tricks.sliding_window_view(photos, (side, side), axis=(1, 2))
     photo, row, column = (rng.integers(0, m, w.n) for m in views.shape[:3])
-    return np.ascontiguousarray(views[photo, row, column].reshape(w.n, 64))
+    return np.ascontiguousarray(views[photo, row, column].reshape(w.n, w.d))
 
 
 def _digits(w, rng):

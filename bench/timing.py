@@ -31,20 +31,21 @@ def load() -> float | None:
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
-def interleave(tasks: dict, rounds: int, check=lambda results: None) -> dict:
+def interleave(tasks: dict, rounds: int, check=lambda results: ()) -> dict:
     """Run the tasks A B C A B C ... and return ``{name: [result of each round]}``.
 
     One round before these is a warm-up (imports, compilation, page faults, caches) and is not returned. ``check`` sees
-    the results of every round, the warm-up included, so unequal work is refused before an hour is spent on it.
-    Interleaving makes a machine that slows down or is shared slow for all contestants alike.
+    the results of every round, the warm-up included, and names those to leave out from then on: unequal work is refused
+    before an hour is spent on it. Interleaving makes a machine that slows down or is shared slow for all alike.
     """
     results: dict = {name: [] for name in tasks}
     for counted in [False] + [True] * rounds:
-        this_round = {name: task() for name, task in tasks.items()}
-        check(this_round)
+        this_round = {name: tasks[name]() for name in results}
+        for name in check(this_round):
+            del results[name]
         if counted:
-            for name, result in this_round.items():
-                results[name].append(result)
+            for name, result in results.items():
+                result.append(this_round[name])
     return results
 
 
@@ -70,7 +71,8 @@ def machine() -> dict:
     """What a reader needs to judge the numbers. No host name, no path."""
     from threadpoolctl import threadpool_info
 
-    packages = ("gpukm", "numpy", "scipy", "scikit-learn", "scikit-learn-intelex", "faiss-cpu")
+    packages = ("gpukm", "numpy", "numba", "scipy", "scikit-learn", "scikit-learn-intelex", "faiss-cpu")
+    packages += ("opencv-python-headless",)
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),

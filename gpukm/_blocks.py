@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm._arrays import array_namespace, from_numpy, is_numpy, to_numpy
+from gpukm._half import widened
 from gpukm._threads import available_threads, run_blocks
 from gpukm.exact import BLOCK_ROWS
 from gpukm.sources import Far
@@ -38,6 +39,8 @@ class Blocks:
         """Rows start:stop, C-contiguous in the compute dtype; no copy where they are so already."""
         part = self._X[start:stop, :]
         if is_numpy(self._xp):
+            if part.dtype.kind == "f" and part.dtype.itemsize == 2 and self.dtype == np.float32:
+                return widened(part)
             return np.ascontiguousarray(part, self.dtype)
         return self._xp.astype(part, getattr(self._xp, self.dtype.name), copy=False)
 

@@ -52,6 +52,7 @@ ALLOWED = {
     "_arrays": set(),
     "_extras": set(),
     "_files": set(),
+    "_half": set(),
     "_threads": set(),
     "exact": set(),
     "summary": set(),
@@ -63,7 +64,7 @@ ALLOWED = {
     "_validation": {"_arrays", "_containers"},
     "kernels": {"_extras"} | ARRAYS,
     "sources": {"exact"},  # the interface; what it is for arrays comes next
-    "_blocks": {"_threads", "sources"} | ARRAYS,
+    "_blocks": {"_half", "_threads", "sources"} | ARRAYS,
     "measured": {"_blocks", "_validation", "kernels", "sources"} | ARRAYS,
     "array_source": {"kernels", "measured", "sources"} | ARRAYS,
     "oversampling": {"kernels"},
