@@ -13,6 +13,7 @@ from gpukm.exact import BLOCK_ROWS
 from gpukm.sources import Far
 
 Array = Any
+NUMBERS = 1 << 17  # rows of a block in which only what is known of them is looked at
 VISIT = 1 << 18  # values of a block, so that a few float64 copies of it stay in the second-level cache
 
 
@@ -76,6 +77,10 @@ class Blocks:
         Blocks have `rows` rows, or what suits the cache; fewer where memory or an even load of the threads asks for it.
         """
         return self._visit(task, 0, self.n_samples, rows, LifoQueue() if scratch is None else scratch)
+
+    def visit_numbers(self, task: Callable[[int, int, dict], Any]) -> list[Any]:
+        """The same for a task that needs no rows, only which they are: none is read."""
+        return self._visit(task, 0, self.n_samples, NUMBERS, LifoQueue())
 
     def _visit(
         self, task: Callable[[int, int, dict], Any], first: int, last: int, rows: int | None, pool: LifoQueue
