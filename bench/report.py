@@ -236,6 +236,19 @@ def _oversampling(data: dict) -> str:
     return _table([*head, "inertia of the start", "inertia after Lloyd"], rows)
 
 
+def _stream(data: dict) -> str:
+    rows = []
+    for row in data["results"]:
+        read, compute, both = (median(row[way]) for way in ("read", "compute", "both"))
+        share = median(max(r, c) / b for r, c, b in zip(row["read"], row["compute"], row["both"], strict=True))
+        sizes = [4 * row["n"] * row["d"] / 2**30, row["max_memory"] / 2**20, row["peak_bytes"] / 2**20]
+        times = [f"{seconds:.3g}" for seconds in (read, compute, both)]
+        gib, cap, peak = f"{sizes[0]:.1f}", f"{sizes[1]:.0f}", f"{sizes[2]:.0f}"
+        rows.append([*_shape(row), row["engine"], gib, *times, f"{share:.0%}", cap, peak])
+    head = ["workload", "rows", "k", "engine", "file, GiB", "read alone, s", "compute alone, s", "a pass, s"]
+    return _table([*head, "of the slower", "max_memory, MiB", "peak beyond rows' state, MiB"], rows)
+
+
 KINDS = ["uniform", "overlapping", "separated", "images", "clustered"]
 # Name between the markers: (kind of results, what makes the table of them).
 TABLES = {
@@ -249,6 +262,7 @@ TABLES = {
     "memory": ("memory", _memory),
     "minibatch": ("minibatch", _minibatch),
     "oversampling": ("oversampling", _oversampling),
+    "stream": ("stream", _stream),
 }
 
 

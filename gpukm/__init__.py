@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from gpukm.functions import k_means, kmeans_plusplus
     from gpukm.minibatch_kmeans import MiniBatchKMeans
     from gpukm.model_io import load
+    from gpukm.readers import open_rows
 
 __version__ = "0.1.0"
 
-__all__ = ["KMeans", "MiniBatchKMeans", "__version__", "k_means", "kmeans_plusplus", "load", "quantize"]
+__all__ = ["KMeans", "MiniBatchKMeans", "__version__", "k_means", "kmeans_plusplus", "load", "open_rows", "quantize"]
 
 _HOMES = {
     "KMeans": "gpukm.estimators",
@@ -25,6 +26,7 @@ _HOMES = {
     "k_means": "gpukm.functions",
     "kmeans_plusplus": "gpukm.functions",
     "load": "gpukm.model_io",
+    "open_rows": "gpukm.readers",
 }
 
 

@@ -14,6 +14,7 @@ from gpukm.exact import BLOCK_ROWS
 from gpukm.sources import Far
 
 Array = Any
+NUMBERS = 1 << 17  # rows of a block in which only what is known of them is looked at
 VISIT = 1 << 18  # values of a block, so that a few float64 copies of it stay in the second-level cache
 
 
@@ -37,12 +38,16 @@ class Blocks:
 
     def block(self, start: int, stop: int) -> Array:
         """Rows start:stop, C-contiguous in the compute dtype; no copy where they are so already."""
-        part = self._X[start:stop, :]
+        part = self._part(start, stop)
         if is_numpy(self._xp):
             if part.dtype.kind == "f" and part.dtype.itemsize == 2 and self.dtype == np.float32:
                 return widened(part)
             return np.ascontiguousarray(part, self.dtype)
         return self._xp.astype(part, getattr(self._xp, self.dtype.name), copy=False)
+
+    def _part(self, start: int, stop: int) -> Array:
+        """Rows start:stop as they were given."""
+        return self._X[start:stop, :]
 
     def host_block(self, start: int, stop: int) -> NDArray:
         """The same as NumPy array on the host."""
@@ -74,20 +79,30 @@ class Blocks:
 
         Blocks have `rows` rows, or what suits the cache; fewer where memory or an even load of the threads asks for it.
         """
+        return self._visit(task, 0, self.n_samples, rows, LifoQueue() if scratch is None else scratch)
+
+    def visit_numbers(self, task: Callable[[int, int, dict], Any]) -> list[Any]:
+        """The same for a task that needs no rows, only which they are: none is read."""
+        return self._visit(task, 0, self.n_samples, NUMBERS, LifoQueue())
+
+    def _visit(
+        self, task: Callable[[int, int, dict], Any], first: int, last: int, rows: int | None, pool: LifoQueue
+    ) -> list[Any]:
+        """`visit` for the rows first:last."""
         own = self._memory // self._threads
         if rows is None:
             rows = min(max(VISIT // self.n_features, 64), own // (48 * (self.n_features + 1)), BLOCK_ROWS)
-        rows = min(rows, own // (8 * self.n_features), max(-(-self.n_samples // (4 * self._threads)), 2048))
+        rows = min(rows, own // (8 * self.n_features), max(-(-(last - first) // (4 * self._threads)), 2048))
         rows = self._block_rows or max(rows, 1)
-        pool: LifoQueue = LifoQueue() if scratch is None else scratch
 
         def run(index: int) -> Any:
             try:
                 own = pool.get_nowait()
             except Empty:
                 own = {}
-            result = task(index * rows, min((index + 1) * rows, self.n_samples), own)
+            start = first + index * rows
+            result = task(start, min(start + rows, last), own)
             pool.put(own)
             return result
 
-        return run_blocks(run, -(-self.n_samples // rows), self._threads)
+        return run_blocks(run, -(-(last - first) // rows), self._threads)

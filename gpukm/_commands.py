@@ -4,20 +4,21 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpukm._files import atomic_write, check_target
+from gpukm._progress import progress
+from gpukm._rows import CastRows, RowReader, WithoutMissing
 from gpukm.estimators import KMeans
 from gpukm.info import describe, report
 from gpukm.model_io import load
 from gpukm.quantize import quantize as quantize_image
-from gpukm.sources import Iteration
-from gpukm.tables import Table, read_table
+from gpukm.readers import SUFFIXES as ROW_SUFFIXES
+from gpukm.readers import open_rows
+from gpukm.tables import SUFFIXES, Table, check_file, read_table
 
 _LINES = 1 << 16  # labels turned into text at a time
 
@@ -30,9 +31,14 @@ def fit(options: argparse.Namespace) -> None:
     """Cluster DATA; write the model and the labels; print the summary."""
     _check_ending(options.output, (".npz",), "-o")
     _check_ending(options.labels, (".npy", ".csv"), "--labels")
-    _check_outputs([options.output, options.labels], [options.data], options.force)
+    _check_ending(options.checkpoint, (".npz",), "--checkpoint")
+    inputs = [options.data, *([options.checkpoint] if options.checkpoint else [])]
+    _check_outputs([options.output, options.labels], inputs, options.force)
     table = _read(options, options.columns)
-    values = table.values if options.dtype is None else table.values.astype(options.dtype, copy=False)
+    values = table.values
+    if options.dtype is not None:
+        large = isinstance(values, RowReader)
+        values = CastRows(values, options.dtype) if large else values.astype(options.dtype, copy=False)
     model = KMeans(
         options.clusters,
         init=options.init,
@@ -41,10 +47,17 @@ def fit(options: argparse.Namespace) -> None:
         tol=options.tol,
         random_state=options.seed,
         device=options.device,
+        max_memory=options.max_memory,
+        checkpoint=options.checkpoint,
+        checkpoint_every=options.checkpoint_every,
     )
-    with _progress(options) as callback:
+    if options.checkpoint and os.path.exists(options.checkpoint):
+        _say(options, f"going on from {options.checkpoint}")
+    rows, most = values.shape[0], options.max_iter
+    with progress(verbose=options.verbose, quiet=options.quiet, n_samples=rows, max_iter=most) as callback:
         model.set_params(callback=callback).fit(values)
-    model.set_params(callback=None)
+    table = _after_reading(options, table)
+    model.set_params(callback=None, checkpoint=None)
     if table.names is not None:
         model.feature_names_in_ = np.array(table.names, dtype=object)
     labels = _in_file_order(model.labels_, table)
@@ -70,7 +83,15 @@ def predict(options: argparse.Namespace) -> None:
     table = _read(options, columns)
     if names is not None:
         del model.feature_names_in_  # the columns have been chosen by these names; plain arrays have none to compare
-    labels = _in_file_order(model.predict(table.values), table)
+    model.set_params(max_memory=options.max_memory)
+    if isinstance(table.values, RowReader):
+        table.values.column_names = None
+        if options.output and options.output.lower().endswith(".npy") and not options.drop_missing:
+            labels = model.predict(table.values, out=options.output, force=options.force)
+            _say(options, f"wrote {options.output}: {len(labels)} labels")
+            return
+    labels = model.predict(table.values)
+    labels = _in_file_order(labels, _after_reading(options, table))
     if options.output:
         _write_labels(options.output, labels, options.force)
         _say(options, f"wrote {options.output}: {len(labels)} labels")
@@ -127,6 +148,17 @@ def quantize(options: argparse.Namespace) -> None:
 
 
 def _read(options: argparse.Namespace, columns: Any) -> Table:
+    """The rows of DATA, which stay in their file where they would take up more than --max-memory."""
+    suffix = os.path.splitext(options.data)[1].lower()
+    whole = suffix in SUFFIXES or suffix not in ROW_SUFFIXES
+    if whole:
+        check_file(options.data)
+    elif options.delimiter is not None or options.header is not None:
+        raise UsageError(f"{options.data}: --delimiter and --header have no meaning for {suffix} files")
+    if suffix in ROW_SUFFIXES and options.delimiter is options.header is None:
+        rows = open_rows(options.data, columns=columns, array=options.array)
+        if not whole or (rows.nbytes or 0) > options.max_memory:
+            return Table(WithoutMissing(rows) if options.drop_missing else rows, rows.column_names, None)
     delimiter = {"\\t": "\t", "tab": "\t"}.get(options.delimiter, options.delimiter)
     table = read_table(
         options.data,
@@ -136,14 +168,31 @@ def _read(options: argparse.Namespace, columns: Any) -> Table:
         header=options.header,
         drop_missing=options.drop_missing,
     )
-    if table.kept is not None:
-        left_out = int(np.count_nonzero(~table.kept))
-        _say(options, f"left out {left_out} of {len(table.kept)} rows, which have missing values")
+    _say_left_out(options, table)
     return table
 
 
+def _after_reading(options: argparse.Namespace, table: Table) -> Table:
+    """The table with what is known of the rows of a large file only when they have been read."""
+    if not isinstance(table.values, WithoutMissing):
+        return table
+    kept = table.values.kept
+    table = table._replace(kept=None if kept.all() else kept)
+    _say_left_out(options, table)
+    return table
+
+
+def _say_left_out(options: argparse.Namespace, table: Table) -> None:
+    if table.kept is not None:
+        left_out = int(np.count_nonzero(~table.kept))
+        _say(options, f"left out {left_out} of {len(table.kept)} rows, which have missing values")
+
+
 def _has_names(options: argparse.Namespace) -> bool:
-    return os.path.splitext(options.data)[1].lower() in (".csv", ".tsv", ".parquet") and options.header is not False
+    return (
+        os.path.splitext(options.data)[1].lower() in (".csv", ".tsv", ".parquet", ".arrow", ".feather")
+        and options.header is not False
+    )
 
 
 def _in_file_order(labels: NDArray[np.int32], table: Table) -> NDArray[np.int32]:
@@ -159,7 +208,7 @@ def _fit_facts(options: argparse.Namespace, model: KMeans, table: Table) -> dict
     summary = model.summary()
     return {
         "data": options.data,
-        "n_samples": len(table.values),
+        "n_samples": len(model.labels_),
         "rows_left_out": 0 if table.kept is None else int(np.count_nonzero(~table.kept)),
         "n_features": int(model.n_features_in_),
         "feature_names": table.names,
@@ -210,23 +259,3 @@ def _check_outputs(outputs: list[str | None], inputs: list[str], force: bool) ->
 def _say(options: argparse.Namespace, message: str) -> None:
     if not options.quiet:
         print(f"gpukm: {message}", file=sys.stderr)
-
-
-@contextmanager
-def _progress(options: argparse.Namespace) -> Iterator[Callable[[Iteration], None] | None]:
-    """A callback that shows iterations on stderr: all of them as lines, or the last one on a terminal, or none."""
-    if options.verbose:
-        yield lambda step: print(
-            f"Iteration {step.iteration}, inertia {step.inertia:.6g}, {step.changed} rows changed", file=sys.stderr
-        )
-        return
-    if options.quiet or not sys.stderr.isatty():
-        yield None
-        return
-    try:
-        from rich.console import Console
-    except ImportError:
-        yield None
-        return
-    with Console(stderr=True).status("reading the data, finding starting centroids") as status:
-        yield lambda step: status.update(f"iteration {step.iteration}, inertia {step.inertia:.6g}")

@@ -8,7 +8,9 @@ EXTRAS = {
     "cuda12": ("arrays on a GPU, with CUDA 12", ("cupy-cuda12x",)),
     "cuda13": ("arrays on a GPU, with CUDA 13", ("cupy-cuda13x",)),
     "image": ("gpukm quantize and image files", ("Pillow",)),
-    "parquet": ("Parquet files as data", ("pyarrow",)),
+    "parquet": ("Parquet and Arrow files as data", ("pyarrow",)),
+    "hdf5": ("HDF5 files as data", ("h5py",)),
+    "zarr": ("Zarr arrays as data", ("zarr",)),
     "cli": ("progress on the terminal", ("rich",)),
 }
 

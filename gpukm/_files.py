@@ -7,7 +7,7 @@ import secrets
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -23,7 +23,7 @@ _BEST_COMPRESSION = 1032
 _BAD_HEADER = (ValueError, TypeError, SyntaxError, tokenize.TokenError, OverflowError, RecursionError)
 
 # What zipfile and the decompressors raise for damaged entries, or for methods that they do not know.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError)
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError)
 
 
 def check_target(path: PathLike, *, force: bool) -> Path:
@@ -62,12 +62,45 @@ def atomic_write(path: PathLike, *, force: bool = False) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_npy(path: PathLike, *, force: bool = False) -> Iterator[Callable[[np.ndarray], None]]:
+    """A function that appends blocks to a .npy file, which appears as `path` when the block ends without an exception.
+
+    All blocks have the dtype and, but for their length, the shape of the first.
+    """
+    first: np.ndarray | None = None
+    rows = 0
+    with atomic_write(path, force=force) as file:
+
+        def append(block: np.ndarray) -> None:
+            nonlocal first, rows
+            if first is None:
+                first = block[:0].copy()
+                _write_header(file, first, 0)
+            assert block.dtype == first.dtype and block.shape[1:] == first.shape[1:]
+            file.write(np.ascontiguousarray(block).data.cast("B"))
+            rows += len(block)
+
+        yield append
+        assert first is not None, "nothing was appended"
+        size = file.tell() - rows * math.prod(first.shape[1:]) * first.itemsize
+        file.seek(0)
+        _write_header(file, first, rows)
+        assert file.tell() == size, "NumPy leaves room in a header for any number of rows"
+
+
+def _write_header(file: BinaryIO, block: np.ndarray, rows: int) -> None:
+    fields = {"descr": np.lib.format.dtype_to_descr(block.dtype), "fortran_order": False}
+    np.lib.format.write_array_header_1_0(file, {**fields, "shape": (rows, *block.shape[1:])})
+
+
 class NpyHeader(NamedTuple):
     """What the header of a .npy file says of the array behind it."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
     header_bytes: int
+    fortran_order: bool = False
 
     @property
     def data_bytes(self) -> int:
@@ -84,9 +117,9 @@ def read_npy_header(file: BinaryIO, available: int, name: str) -> NpyHeader:
     try:
         version = np.lib.format.read_magic(file)
         if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
         elif version == (2, 0):
-            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
         else:
             # 3.0 is for field names outside Latin-1: structured arrays only, which nobody here can use
             raise ValueError(f"its format version {version[0]}.{version[1]} is not one for plain arrays")
@@ -94,7 +127,7 @@ def read_npy_header(file: BinaryIO, available: int, name: str) -> NpyHeader:
         raise ValueError(f"{name}: not a .npy file, or a damaged one ({error})") from None
     if dtype.hasobject:
         raise ValueError(f"{name}: holds Python objects (dtype object), which gpukm never loads; save plain numbers")
-    header = NpyHeader(tuple(int(length) for length in shape), dtype, file.tell())
+    header = NpyHeader(tuple(int(length) for length in shape), dtype, file.tell(), fortran)
     if any(length < 0 for length in header.shape):
         raise ValueError(f"{name}: its header gives the impossible shape {header.shape}")
     if header.header_bytes + header.data_bytes > available:
@@ -137,6 +170,6 @@ def read_entry(archive: zipfile.ZipFile, entry: str, name: str) -> np.ndarray:
             array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
             if file.read(1):
                 raise ValueError(f"{name}: there is data behind the array of shape {header.shape}; the file is damaged")
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise ValueError(f"{name}: cannot be read ({error}); the file is damaged") from None
     return array

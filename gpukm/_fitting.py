@@ -44,8 +44,8 @@ class FittingCentroids(FittedCentroids):
 
     _restarts = 10  # of an `init` that draws evenly
 
-    def _fit(self, X: Any, sample_weight: Any) -> validation.Samples:
-        """Fit and return the samples; a warning's stacklevel reckons with two callers above this."""
+    def _fit(self, X: Any, sample_weight: Any) -> None:
+        """Fit; a warning's stacklevel reckons with two callers above this."""
         raise NotImplementedError
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -79,7 +79,8 @@ class FittingCentroids(FittedCentroids):
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Cluster the rows of X and return their distances to the centroids; see `fit` and `transform`."""
-        return self._wrap_output(self._distances(self._fit(X, sample_weight)), X)
+        self._fit(X, sample_weight)
+        return self.transform(X)
 
     def _checked(
         self, X: Any, sample_weight: Any

@@ -14,6 +14,7 @@ objects that are numbers, as lists of Decimal  float64
 """
 
 import difflib
+import os
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -111,8 +112,8 @@ def nonfinite_message(name: str, row: int, column: int, value: float) -> str:
     )
 
 
-def check_finite(samples: Samples, *, name: str = "X") -> None:
-    """Raise for a NaN or an infinity, naming the first."""
+def check_finite(samples: Samples, *, name: str = "X", first_row: int = 0) -> None:
+    """Raise for a NaN or an infinity, naming the first; its row is counted from `first_row`."""
     array, xp, _ = samples
     if not xp.isdtype(array.dtype, "real floating"):
         return
@@ -122,7 +123,7 @@ def check_finite(samples: Samples, *, name: str = "X") -> None:
         if not bool(xp.all(xp.isfinite(block))):
             host = np.asarray(_arrays.to_numpy(block), dtype=np.float64)
             row, column = (int(index) for index in np.argwhere(~np.isfinite(host))[0])
-            raise ValueError(nonfinite_message(name, start + row, column, float(host[row, column])))
+            raise ValueError(nonfinite_message(name, first_row + start + row, column, float(host[row, column])))
 
 
 def check_sample_weight(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:
@@ -295,6 +296,8 @@ _PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "device": (_is_device, _one_of(("auto", "cpu", "cuda")) + " or 'cuda:N' with a device number N"),
     "max_memory": (_is_real(1), "a number of bytes in the range [1, inf)"),
     "callback": (lambda value: value is None or callable(value), "None or a callable that takes one Iteration"),
+    "checkpoint": (lambda value: value is None or isinstance(value, str | os.PathLike), "None or the path of a file"),
+    "checkpoint_every": (_is_real(0), "a number of seconds in the range [0, inf)"),
     "n_local_trials": (lambda value: value is None or _is_int(1)(value), "None or an int in the range [1, inf)"),
     "init_size": (lambda value: value is None or _is_int(1)(value), "None or an int in the range [1, inf)"),
 }

@@ -16,7 +16,7 @@ import gpukm
 from gpukm import _commands
 from gpukm._validation import INITS
 
-_DATA = "a .npy, .npz, .csv, .tsv or .parquet file: a row a sample, a column a feature"
+_DATA = "a .npy, .npz, .csv, .tsv, .parquet, .arrow, .h5 or .zarr file: a row a sample, a column a feature"
 
 _EXAMPLES = {
     "fit": "examples:\n"
@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"gpukm {options.command}: {error} (see gpukm {options.command} --help)", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("gpukm: interrupted; nothing was written", file=sys.stderr)
+        kept = getattr(options, "checkpoint", None)
+        state = f"{kept} has the state: the same command goes on from it" if kept and os.path.exists(kept) else None
+        print(f"gpukm: interrupted; {state or 'nothing was written'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of a pipe has what it wanted, as in `gpukm predict ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains again when it exits
@@ -101,6 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     search = fit.add_argument_group("search")
     search.add_argument("--init", choices=INITS, default="k-means++", help="starting centroids (default: %(default)s)")
     _add_fit_options(search)
+    saved = "keep the state of the fit in this file; the same command goes on from it to the same result"
+    search.add_argument("--checkpoint", metavar="STATE.npz", help=saved)
+    every = "seconds between checkpoints at least (default: %(default)s)"
+    search.add_argument("--checkpoint-every", metavar="S", type=_tol, default=60.0, help=every)
     search.add_argument(
         "--dtype", choices=("float32", "float64"), help="convert the data first (by default text is float64)"
     )
@@ -144,9 +150,11 @@ def _add_table_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--columns", metavar="A,B", help=columns)
     missing = "leave out rows with a missing value (empty, NA, NaN, null)"
     group.add_argument("--drop-missing", action="store_true", help=missing)
-    group.add_argument("--array", metavar="NAME", help="which array of an .npz file")
+    group.add_argument("--array", metavar="NAME", help="which array of an .npz, .h5 or .zarr file")
     delimiter = "between the fields of a text file (default: a comma; for .tsv a tab)"
     group.add_argument("--delimiter", metavar="C", help=delimiter)
+    memory = "bytes for temporaries, such as 64M or 2G; larger files are read in blocks (default: 64M)"
+    group.add_argument("--max-memory", metavar="SIZE", type=_size, default=64 << 20, help=memory)
     group.add_argument(
         "--header",
         action=argparse.BooleanOptionalAction,
@@ -185,6 +193,14 @@ def _at_least(least: int, most: int | None = None) -> Any:
         return value
 
     return parse
+
+
+def _size(text: str) -> int:
+    unit = "KMGT".find(text[-1:].upper()) + 1 if text else 0
+    number = text[:-1] if unit else text
+    if not number.isdecimal() or int(number) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes such as 500000, 64M or 2G")
+    return int(number) << 10 * unit
 
 
 def _n_init(text: str) -> int | str:

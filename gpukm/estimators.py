@@ -1,5 +1,6 @@
 """KMeans: parameters, which source, the runs, and the attributes. No arithmetic on X."""
 
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,9 @@ import numpy as np
 from gpukm import _validation as validation
 from gpukm._arrays import from_numpy
 from gpukm._fitting import FittingCentroids
-from gpukm.lloyd import LloydResult, lloyd
-from gpukm.placing import source_of
+from gpukm._opened import open_samples
+from gpukm.checkpoint import Checkpoint, fit_identity
+from gpukm.runs import best_run
 from gpukm.sources import Iteration
 
 Array = Any  # an array of any array-API namespace
@@ -58,9 +60,15 @@ class KMeans(FittingCentroids):
         CUDA engine. "cuda" and "cuda:N" copy an X on the host to that GPU.
     max_memory : int, default=64 MiB
         Bytes that temporaries may take up beside X, labels and distances. Where it pays, and within these bytes, a copy
-        of X is made with its rows sorted in space (for up to 4 features and from 64 clusters on).
+        of X is made with its rows sorted in space (for up to 4 features and from 64 clusters on). Rows in a file, in a
+        memory map or made by a function are read in chunks if they take up more.
     callback : callable or None, default=None
         Called with each `Iteration` of each run; something true ends the run.
+    checkpoint : str, path or None, default=None
+        A file for the state of a fit, replaced atomically. Where it exists, fit goes on from it to the bits that it
+        would have reached without interruption; a file of another fit or of another kind is refused.
+    checkpoint_every : float, default=60.0
+        Seconds between two checkpoints at least.
 
     Attributes
     ----------
@@ -96,6 +104,10 @@ class KMeans(FittingCentroids):
     and integers of up to 16 bits are computed in float32, which holds them exactly, the rest in float64. X is converted
     block by block, so that a uint8 data set stays uint8.
 
+    X may also be the path of a file, rows from `gpukm.open_rows`, an array of h5py or Zarr, or a function that returns
+    a fresh iterator of blocks each time. What takes up more than ``max_memory`` bytes is never in memory as a whole;
+    kept for each row are its label and, during the fit, up to 34 bytes. The results are the same bits.
+
     A fit that fails leaves the attributes of an earlier one as they are. Ctrl-C during the iterations leaves the best
     state so far in the attributes, then raises KeyboardInterrupt.
 
@@ -126,6 +138,8 @@ class KMeans(FittingCentroids):
         device: str = "auto",
         max_memory: int = 64 * 2**20,
         callback: Callable[[Iteration], Any] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: float = 60.0,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -139,10 +153,17 @@ class KMeans(FittingCentroids):
         self.device = device
         self.max_memory = max_memory
         self.callback = callback
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
 
-    def _fit(self, X: Any, sample_weight: Any) -> validation.Samples:
-        names, samples, weight, rng = self._checked(X, sample_weight)
-        n_features = samples.array.shape[1]
+    def _fit(self, X: Any, sample_weight: Any) -> None:
+        validation.check_parameters(type(self).__name__, self.get_params(deep=False))
+        k, memory = int(self.n_clusters), int(self.max_memory)
+        checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint, float(self.checkpoint_every))
+        opened = open_samples(X, sample_weight, n_clusters=k, max_memory=memory, device=self.device)
+        source, samples, names, given = opened
+        rng = validation.check_random_state(self.random_state)
+        drawn_from = rng.bit_generator.state
         start, n_init = self._start(samples, rng)
         if self.algorithm == "elkan":
             warnings.warn(
@@ -151,45 +172,30 @@ class KMeans(FittingCentroids):
                 stacklevel=3,
             )
 
-        source = source_of(samples, weight, device=self.device, max_memory=int(self.max_memory))
         stats = source.stats()  # the first look at the values: raises for NaN and infinity
-        source.arrange(int(self.n_clusters))
-        tol = float(self.tol) * stats.totss / (stats.total_weight * n_features)
-        best: LloydResult | None = None
-        interrupted = False
-        try:
-            for run in range(n_init):
-                if run:
-                    source.reset()  # so that a run's history does not depend on the run before
-                centroids = start(source, samples.array)
-                if self.verbose:
-                    print("Initialization complete")
-                result = lloyd(
-                    source,
-                    centroids,
-                    max_iter=int(self.max_iter),
-                    tol=tol,
-                    callback=self.callback,
-                    verbose=bool(self.verbose),
-                )
-                if best is None or result.inertia < best.inertia:
-                    best = result
-                if result.interrupted:
-                    raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            if best is None:
-                raise
-            interrupted = True
-        assert best is not None
+        source.arrange(k)
+        tol = float(self.tol) * stats.totss / (stats.total_weight * source.n_features)
+        if checkpoint is not None:
+            checkpoint.match(fit_identity(self, source, n_init, drawn_from))
+        best = best_run(
+            source,
+            lambda source: start(source, given),
+            n_init,
+            rng,
+            max_iter=int(self.max_iter),
+            tol=tol,
+            callback=self.callback,
+            verbose=bool(self.verbose),
+            checkpoint=checkpoint,
+        )
 
-        self._set_features(names, n_features)
+        self._set_features(names, source.n_features)
         self.cluster_centers_ = from_numpy(best.centroids, samples.array)
         vars(self).update(self._of_rows(source, best.labels, best.withinss, best.inertia, samples.array))
         self.n_iter_ = int(best.n_iter)
         self.converged_ = bool(best.converged)
         self.engine_ = source.engine
         self.history_ = list(best.history)
-        if interrupted:
+        if best.interrupted:
             raise KeyboardInterrupt("the best state so far is in the estimator's attributes")
         self._warn_if_few(int(np.count_nonzero(best.sizes)), stacklevel=3)
-        return samples

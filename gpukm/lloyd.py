@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import fsum
 from typing import Any
@@ -38,6 +38,8 @@ def lloyd(
     tol: float,
     callback: Callable[[Iteration], Any] | None = None,
     verbose: bool = False,
+    done: Sequence[Iteration] = (),
+    keep: Callable[[NDArray, NDArray, list[Iteration]], None] | None = None,
 ) -> LloydResult:
     """Run Lloyd's algorithm (Lloyd 1982) from `centroids`.
 
@@ -52,17 +54,20 @@ def lloyd(
     tol : absolute, squared distance
     callback : called with each `Iteration`
     verbose : print a line an iteration
+    done : iterations of an earlier, interrupted call, which ended in `centroids`
+    keep : called after each iteration with the centroids before and after it and the iterations so far
 
     Returns
     -------
     LloydResult
         After Ctrl-C in the loop, `interrupted` is set and the state is that of the last finished iteration.
     """
-    history: list[Iteration] = []
-    settled = converged = interrupted = False
+    history = list(done)
+    settled = interrupted = False
+    converged = bool(history) and history[-1].shift <= tol
     try:
         while len(history) < max_iter and not converged:
-            if callback is None and not verbose:
+            if callback is None and keep is None and not verbose:
                 ahead = source.ahead(centroids, max_iter - len(history), tol)
                 if ahead.iterations:
                     history += [replace(one, iteration=len(history) + one.iteration) for one in ahead.iterations]
@@ -79,7 +84,9 @@ def lloyd(
             history.append(Iteration(len(history) + 1, state, shift, seconds, step.changed, step.undecided, relocated))
             settled = np.array_equal(new, centroids)  # then the labels just found belong to these centroids
             converged = settled or shift <= tol
-            centroids = new
+            before, centroids = centroids, new
+            if keep is not None:
+                keep(before, centroids, history)
             if verbose:
                 print(f"Iteration {len(history)}, inertia {state}")
             log.debug("%s", history[-1])

@@ -163,7 +163,7 @@ class MiniBatchKMeans(FittingCentroids):
         self._fit(X, sample_weight)
         return self.labels_ if self.compute_labels else self.predict(X)
 
-    def _fit(self, X: Any, sample_weight: Any) -> validation.Samples:
+    def _fit(self, X: Any, sample_weight: Any) -> None:
         names, samples, weight, rng = self._checked(X, sample_weight)
         source = self._samples(samples, weight)
         tol = 0.0
@@ -208,7 +208,6 @@ class MiniBatchKMeans(FittingCentroids):
             raise KeyboardInterrupt("the best state so far is in the estimator's attributes")
         if self.compute_labels:
             self._warn_if_few(int(np.count_nonzero(to_numpy(self.size_))), stacklevel=3)
-        return samples
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Take one step with X as the mini-batch: from a start chosen among its rows, or from where the model is.

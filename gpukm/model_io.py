@@ -194,7 +194,9 @@ def _plain_parameters(
     substituted: dict[str, str] = {}
     for name, value in model.get_params().items():
         scalar = value.item() if isinstance(value, np.generic) else value
-        if scalar is None or isinstance(scalar, bool | int | float | str):
+        if name == "checkpoint":
+            plain[name] = None  # a file's contents choose no path to write to
+        elif scalar is None or isinstance(scalar, bool | int | float | str):
             plain[name] = scalar
         elif name == "random_state":
             plain[name] = None

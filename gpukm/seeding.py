@@ -1,5 +1,6 @@
 """Starting centroids: few random numbers, drawn on the host; what they pick depends on the rows' contents alone."""
 
+from queue import LifoQueue
 from typing import Any
 
 import numpy as np
@@ -90,12 +91,19 @@ def _random_partition(source: Source, k: int, rng: np.random.Generator) -> NDArr
     """Means of clusters to which rows are dealt by a hash of content and seed, so that equal rows stay together."""
     salt = rng.integers(2**64, dtype=np.uint64)
     sums = sums_like(source.grid, k)
-    for start in range(0, source.n_samples, 1 << 14):
-        stop = min(start + (1 << 14), source.n_samples)
+
+    def deal(start: int, stop: int, scratch: dict) -> None:
+        if "sums" not in scratch:
+            scratch["sums"] = sums_like(sums.grid, k)
         X = source.host_block(start, stop)
         labels = (kernels.mix(kernels.hash_rows(X) ^ salt) % np.uint64(k)).astype(np.int32)
         weights = None if source.sample_weight is None else source.sample_weight[start:stop]
-        kernels.accumulate(X, np, labels, sums, weights=weights)
+        kernels.accumulate(X, np, labels, scratch["sums"], weights=weights, scratch=scratch)
+
+    pool: LifoQueue = LifoQueue()
+    source.visit(deal, scratch=pool)
+    while not pool.empty():
+        sums.add(pool.get()["sums"])
     centroids = sums.means().astype(source.dtype)
     missing = np.flatnonzero(sums.empty)
     if len(missing):

@@ -30,13 +30,14 @@ class Table(NamedTuple):
     ----------
     values : ndarray of shape (n_samples, n_features)
         In the file's own dtype, where it has one; float64 for text. A .npy file is a read-only memory map, not a copy.
+        The command line puts the reader of a file here that is larger than memory.
     names : list of str, or None
         The columns' names, where the file has them.
     kept : ndarray of bool of shape (rows of the file,), or None
         Which rows of the file are in `values`; None when all are.
     """
 
-    values: np.ndarray
+    values: Any
     names: list[str] | None
     kept: np.ndarray | None
 
@@ -85,7 +86,7 @@ def read_table(
     ImportError
         If a .parquet file is given and pyarrow is not installed.
     """
-    suffix = _check_file(path)
+    suffix = check_file(path)
     text = suffix in (".csv", ".tsv")
     for name, value, meant in (
         ("array", array, suffix == ".npz"),
@@ -105,7 +106,7 @@ def read_table(
     return _numeric(path, values, wanted, drop_missing)
 
 
-def _check_file(path: PathLike) -> str:
+def check_file(path: PathLike) -> str:
     """The suffix of a file that exists, is not empty and not compressed."""
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path}: is a folder; give the name of a file, one of {', '.join(SUFFIXES)}")

@@ -439,3 +439,17 @@ def test_the_committed_tables_are_those_of_the_committed_results():
     if not report.tables():
         pytest.skip("no results yet")
     assert report.main(["--check"]) == 0
+
+
+def test_stream_runs_and_has_a_table(tmp_path):
+    """A trial run ends well; its results make a table with a row for each shape and engine."""
+    pytest.importorskip("numba")
+    out = tmp_path / "stream-2020-01-01.json"
+    _run("stream.py", "--threads", "1", "--out", out)
+    data = json.loads(out.read_text(encoding="utf-8"))
+    assert [(row["d"], row["engine"]) for row in data["results"]] == [
+        (d, engine) for d in (64, 256) for engine in ("numba", "numpy")
+    ]
+    out.write_text(json.dumps(data | {"smoke": False}), encoding="utf-8")
+    lines = report.tables(tmp_path)["stream"].splitlines()
+    assert len([line for line in lines if "| numba |" in line or "| numpy |" in line]) == 4

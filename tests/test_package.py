@@ -38,21 +38,26 @@ BELOW_ESTIMATORS = {
     "_containers",
     "_fitted",
     "_fitting",
+    "_opened",
     "_sklearn",
     "_validation",
     "array_source",
+    "checkpoint",
     "kernels",
     "lloyd",
     "placing",
+    "runs",
     "seeding",
     "sources",
     "summary",
 }
 ALLOWED = {
     "_arrays": set(),
+    "_ahead": set(),
     "_extras": set(),
     "_files": set(),
     "_half": set(),
+    "_rows": set(),
     "_threads": set(),
     "exact": set(),
     "summary": set(),
@@ -67,6 +72,12 @@ ALLOWED = {
     "_blocks": {"_half", "_threads", "sources"} | ARRAYS,
     "measured": {"_blocks", "_validation", "kernels", "sources"} | ARRAYS,
     "array_source": {"kernels", "measured", "sources"} | ARRAYS,
+    "_format_rows": {"_columns", "_extras", "_files", "_rows"},
+    "readers": {"_columns", "_files", "_format_rows", "_rows"},
+    "chunks": {"_ahead", "_arrays", "_containers", "_rows", "_validation"},
+    "stream_source": {"_threads", "_validation", "array_source", "chunks", "exact", "kernels"},
+    "_opened": {"_arrays", "_containers", "_files", "_rows", "_validation"}
+    | {"array_source", "chunks", "placing", "readers", "stream_source"},
     "oversampling": {"kernels"},
     "seeding": {"array_source", "exact", "kernels", "lloyd", "oversampling"},
     "lloyd": {"sources"},
@@ -74,7 +85,10 @@ ALLOWED = {
     "placing": {"_arrays", "_validation", "array_source", "device_source", "kernels"},
     "minibatch": {"sources"},
     "batches": {"array_source", "kernels"},
-    "_fitted": {"_arrays", "_sklearn", "_validation", "array_source", "placing"},
+    "checkpoint": {"_arrays", "_containers", "_files", "gpukm", "lloyd", "sources"},
+    "runs": {"checkpoint", "lloyd", "sources"},
+    "_fitted": {"_arrays", "_files", "_opened", "_sklearn", "_validation"}
+    | {"array_source", "chunks", "placing", "readers"},
     "_fitting": BELOW_ESTIMATORS - {"_fitting"},
     "estimators": BELOW_ESTIMATORS,
     "minibatch_start": {"array_source", "batches"},
@@ -85,10 +99,21 @@ ALLOWED = {
     | {"estimators", "minibatch_kmeans"},
     "quantize": {"_files", "_images", "array_source", "estimators"},
     "tables": {"_columns", "_csv", "_extras", "_files"},
-    "_commands": {"_files", "estimators", "info", "sources", "model_io", "quantize", "tables"},
+    "_progress": {"sources"},
+    "_commands": {
+        "_files",
+        "_progress",
+        "_rows",
+        "estimators",
+        "info",
+        "model_io",
+        "quantize",
+        "readers",
+        "tables",
+    },
     "cli": {"_commands", "_validation", "gpukm"},
     "__main__": {"cli"},
-    "gpukm": {"estimators", "functions", "minibatch_kmeans", "model_io", "quantize"},
+    "gpukm": {"estimators", "functions", "minibatch_kmeans", "model_io", "quantize", "readers"},
 }
 # The one import that goes up, inside a method: save is a convenience for gpukm.model_io.save.
 UPWARDS = {("_fitting", "model_io")}
@@ -99,10 +124,12 @@ OPTIONAL = {
     "llvmlite": {"kernels"},
     "numba": {"kernels"},
     "PIL": {"_images"},
-    "pyarrow": {"tables"},
-    "rich": {"_commands"},
+    "h5py": {"_format_rows"},
+    "pyarrow": {"_format_rows", "tables"},
+    "rich": {"_progress"},
     "sklearn": {"_sklearn"},
     "threadpoolctl": {"_threads"},
+    "zarr": {"_format_rows"},
 }
 
 
@@ -244,11 +271,12 @@ def test_the_public_names_are_these():
         "k_means",
         "kmeans_plusplus",
         "load",
+        "open_rows",
         "quantize",
     ]
     for name in gpukm.__all__:
         assert name in dir(gpukm) and getattr(gpukm, name).__doc__
-    for name in ("KMeans", "MiniBatchKMeans", "k_means", "kmeans_plusplus", "load", "quantize"):
+    for name in ("KMeans", "MiniBatchKMeans", "k_means", "kmeans_plusplus", "load", "open_rows", "quantize"):
         assert callable(getattr(gpukm, name))
     with pytest.raises(AttributeError, match="module 'gpukm' has no attribute 'KMean'"):
         _ = gpukm.KMean

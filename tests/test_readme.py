@@ -29,6 +29,9 @@ def folder(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "data.npy", rng.random((200, 2)))
     np.save(tmp_path / "new.npy", rng.random((20, 2)))
+    np.save(tmp_path / "big.npy", rng.random((400, 4)))
+    for part in range(2):
+        np.save(tmp_path / f"part-{part}.npy", rng.random((300, 4)))
     (tmp_path / "table.csv").write_text("name,height,weight\n" + "".join(f"r{i},{i % 7},{i % 11}\n" for i in range(50)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -40,7 +43,7 @@ def test_every_command_runs(folder, capsys):
     assert len(lines) >= 6
     for line in lines:
         assert main(line[1:]) == 0, (line, capsys.readouterr().err)
-    for name in ("chelsea-16.png", "model.npz", "labels.npy", "new-labels.npy", "photo-16.png"):
+    for name in ("chelsea-16.png", "model.npz", "labels.npy", "big-labels.npy", "new-labels.npy", "photo-16.png"):
         assert (folder / name).exists()
 
 

@@ -133,7 +133,7 @@ class Potential:
 
     def _bucket_sums(self) -> NDArray[np.float64]:
         """(BUCKETS,) potential of the rows of each bucket, summed in any order."""
-        parts = self._visit(
+        parts = self._source.visit_numbers(
             lambda start, stop, _: np.bincount(self._bucket[start:stop], self._terms(slice(start, stop)), BUCKETS)
         )
         return np.sum(parts, axis=0)
