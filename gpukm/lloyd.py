@@ -82,6 +82,9 @@ def lloyd(
             centroids = new
             if verbose:
                 print(f"Iteration {len(history)}, inertia {state}")
+                if converged:
+                    why = "strict convergence" if settled else f"center shift {shift} within tolerance {tol}"
+                    print(f"Converged at iteration {len(history)}: {why}.")
             log.debug("%s", history[-1])
             if callback is not None and callback(history[-1]):
                 break
