@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from gpukm.quantize import quantize
 
 if TYPE_CHECKING:
+    from gpukm.bisecting import BisectingKMeans
     from gpukm.estimators import KMeans
     from gpukm.functions import k_means, kmeans_plusplus
     from gpukm.model_io import load
 
 __version__ = "0.1.0"
 
-__all__ = ["KMeans", "__version__", "k_means", "kmeans_plusplus", "load", "quantize"]
+__all__ = ["BisectingKMeans", "KMeans", "__version__", "k_means", "kmeans_plusplus", "load", "quantize"]
 
 _HOMES = {
+    "BisectingKMeans": "gpukm.bisecting",
     "KMeans": "gpukm.estimators",
     "k_means": "gpukm.functions",
     "kmeans_plusplus": "gpukm.functions",

@@ -63,3 +63,11 @@ def cuda_device(X: Array) -> int | None:
 def on_host(X: Array) -> bool:
     """Whether `X` lies in the memory of the host."""
     return "cpu" in str(array_api_compat.device(X)).lower()
+
+
+def take_rows(X: Array, rows: np.ndarray) -> Array:
+    """Rows of `X` by index, in its namespace, dtype and device."""
+    xp = array_namespace(X)
+    if is_numpy(xp):
+        return X[rows]
+    return xp.take(X, from_numpy(np.asarray(rows, np.int64), X), axis=0)

@@ -33,6 +33,7 @@ _CHECK_BYTES = 1 << 22  # of X looked at in one go, so that a check's temporarie
 INITS = ("k-means++", "random", "random-partition", "maximin")
 _WEIGHTS = 2.0**100  # and its inverse: weights within them leave room for 124 bits of X in the sums of `gpukm.exact`
 ALGORITHMS = ("lloyd", "elkan")
+STRATEGIES = ("biggest_inertia", "largest_cluster")
 
 
 class InvalidParameterError(ValueError, TypeError):
@@ -291,6 +292,7 @@ _PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "random_state": (_is_random_state, _GENERATORS),
     "copy_x": (_is_bool, "a bool"),
     "algorithm": (lambda value: isinstance(value, str) and value in ALGORITHMS, _one_of(ALGORITHMS)),
+    "bisecting_strategy": (lambda value: isinstance(value, str) and value in STRATEGIES, _one_of(STRATEGIES)),
     "device": (_is_device, _one_of(("auto", "cpu", "cuda")) + " or 'cuda:N' with a device number N"),
     "max_memory": (_is_real(1), "a number of bytes in the range [1, inf)"),
     "callback": (lambda value: value is None or callable(value), "None or a callable that takes one Iteration"),
@@ -306,7 +308,7 @@ def check_parameters(owner: str, parameters: Mapping[str, Any]) -> None:
             continue
         given = repr(value)
         given = given if len(given) <= 100 else given[:97] + "..."
-        words = [word for word in (*INITS, *ALGORITHMS, "auto", "cpu", "cuda") if repr(word) in text]
+        words = [word for word in (*INITS, *ALGORITHMS, *STRATEGIES, "auto", "cpu", "cuda") if repr(word) in text]
         close = difflib.get_close_matches(value, words, 1) if isinstance(value, str) else []
         meant = f" Did you mean {close[0]!r}?" if close else ""
         raise InvalidParameterError(f"The {name!r} parameter of {owner} must be {text}. Got {given} instead.{meant}")

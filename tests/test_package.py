@@ -70,6 +70,7 @@ ALLOWED = {
     "placing": {"_arrays", "_validation", "array_source", "device_source", "kernels"},
     "_fitted": {"_arrays", "_sklearn", "_validation", "array_source", "placing"},
     "estimators": BELOW_ESTIMATORS,
+    "bisecting": {"estimators"} | BELOW_ESTIMATORS,
     "functions": {"estimators"} | BELOW_ESTIMATORS,
     "info": {"_extras", "_threads", "gpukm", "kernels"},
     "model_io": {"_arrays", "_containers", "_files", "_validation", "estimators", "gpukm", "sources"},
@@ -78,7 +79,7 @@ ALLOWED = {
     "_commands": {"_files", "estimators", "info", "sources", "model_io", "quantize", "tables"},
     "cli": {"_commands", "_validation", "gpukm"},
     "__main__": {"cli"},
-    "gpukm": {"estimators", "functions", "model_io", "quantize"},
+    "gpukm": {"bisecting", "estimators", "functions", "model_io", "quantize"},
 }
 # The one import that goes up, inside a method: KMeans.save is a convenience for gpukm.model_io.save.
 UPWARDS = {("estimators", "model_io")}
@@ -227,10 +228,18 @@ def test_the_table_of_imports_has_no_cycle_and_no_dead_row():
 
 def test_the_public_names_are_these():
     """__all__ is exact; each name is there, documented, and listed by dir()."""
-    assert gpukm.__all__ == ["KMeans", "__version__", "k_means", "kmeans_plusplus", "load", "quantize"]
+    assert gpukm.__all__ == [
+        "BisectingKMeans",
+        "KMeans",
+        "__version__",
+        "k_means",
+        "kmeans_plusplus",
+        "load",
+        "quantize",
+    ]
     for name in gpukm.__all__:
         assert name in dir(gpukm) and getattr(gpukm, name).__doc__
-    for name in ("KMeans", "k_means", "kmeans_plusplus", "load", "quantize"):
+    for name in ("BisectingKMeans", "KMeans", "k_means", "kmeans_plusplus", "load", "quantize"):
         assert callable(getattr(gpukm, name))
     with pytest.raises(AttributeError, match="module 'gpukm' has no attribute 'KMean'"):
         _ = gpukm.KMean

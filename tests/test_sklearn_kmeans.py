@@ -7,8 +7,9 @@ from contextlib import redirect_stdout
 import numpy as np
 import pytest
 
-cluster = pytest.importorskip("sklearn.cluster")
+pytest.importorskip("sklearn")
 
+from sklearn import cluster
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
