@@ -12,12 +12,12 @@ from gpukm.quantize import quantize
 if TYPE_CHECKING:
     from gpukm.bisecting import BisectingKMeans
     from gpukm.estimators import KMeans
-    from gpukm.functions import k_means, kmeans_plusplus
+    from gpukm.functions import k_means, kmeans_plusplus, random_swap
     from gpukm.model_io import load
 
 __version__ = "0.1.0"
 
-__all__ = ["BisectingKMeans", "KMeans", "__version__", "k_means", "kmeans_plusplus", "load", "quantize"]
+__all__ = ["BisectingKMeans", "KMeans", "__version__", "k_means", "kmeans_plusplus", "load", "quantize", "random_swap"]
 
 _HOMES = {
     "BisectingKMeans": "gpukm.bisecting",
@@ -25,6 +25,7 @@ _HOMES = {
     "k_means": "gpukm.functions",
     "kmeans_plusplus": "gpukm.functions",
     "load": "gpukm.model_io",
+    "random_swap": "gpukm.functions",
 }
 
 

@@ -14,6 +14,7 @@ objects that are numbers, as lists of Decimal  float64
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -33,7 +34,6 @@ _CHECK_BYTES = 1 << 22  # of X looked at in one go, so that a check's temporarie
 INITS = ("k-means++", "random", "random-partition", "maximin")
 _WEIGHTS = 2.0**100  # and its inverse: weights within them leave room for 124 bits of X in the sums of `gpukm.exact`
 ALGORITHMS = ("lloyd", "elkan")
-STRATEGIES = ("biggest_inertia", "largest_cluster")
 
 
 class InvalidParameterError(ValueError, TypeError):
@@ -255,14 +255,8 @@ def _is_real(least: float) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, Real) and not _is_bool(value) and least <= float(value) < np.inf
 
 
-def _is_n_init(value: Any) -> bool:
-    return value == "auto" if isinstance(value, str) else _is_int(1)(value)
-
-
 def _is_device(value: Any) -> bool:
-    if not isinstance(value, str):
-        return False
-    return value in ("auto", "cpu", "cuda") or (value.startswith("cuda:") and value[5:].isdecimal())
+    return isinstance(value, str) and re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is not None
 
 
 def _is_init(value: Any) -> bool:
@@ -276,8 +270,13 @@ def _is_random_state(value: Any) -> bool:
     return value is None or isinstance(value, kinds) or _is_int(0)(value)
 
 
-def _one_of(values: Iterable[str]) -> str:
+def _one_of(values: Iterable[str | None]) -> str:
     return "a str among {" + ", ".join(repr(value) for value in values) + "}"
+
+
+def words(*values: str | None) -> tuple[Callable[[Any], bool], str]:
+    """The rule of a parameter that is one of some strings, or None where that is among them."""
+    return lambda value: (value is None or isinstance(value, str)) and value in values, _one_of(values)
 
 
 _GENERATORS = "None, an int in the range [0, inf), or a numpy.random Generator, RandomState, SeedSequence, BitGenerator"
@@ -285,30 +284,30 @@ _GENERATORS = "None, an int in the range [0, inf), or a numpy.random Generator, 
 _PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "n_clusters": (_is_int(1), "an int in the range [1, inf)"),
     "init": (_is_init, _one_of(INITS) + ", a callable, or an array of shape (n_clusters, n_features)"),
-    "n_init": (_is_n_init, "'auto' or an int in the range [1, inf)"),
+    "n_init": (lambda n: words("auto")[0](n) or _is_int(1)(n), "'auto' or an int in the range [1, inf)"),
     "max_iter": (_is_int(0), "an int in the range [0, inf)"),
     "tol": (_is_real(0), "a finite float in the range [0.0, inf)"),
     "verbose": (lambda value: _is_bool(value) or _is_int(0)(value), "a bool or an int in the range [0, inf)"),
     "random_state": (_is_random_state, _GENERATORS),
     "copy_x": (_is_bool, "a bool"),
-    "algorithm": (lambda value: isinstance(value, str) and value in ALGORITHMS, _one_of(ALGORITHMS)),
-    "bisecting_strategy": (lambda value: isinstance(value, str) and value in STRATEGIES, _one_of(STRATEGIES)),
+    "algorithm": words(*ALGORITHMS),
     "device": (_is_device, _one_of(("auto", "cpu", "cuda")) + " or 'cuda:N' with a device number N"),
     "max_memory": (_is_real(1), "a number of bytes in the range [1, inf)"),
     "callback": (lambda value: value is None or callable(value), "None or a callable that takes one Iteration"),
+    "n_swaps": (lambda value: value is None or _is_int(0)(value), "None or an int in the range [0, inf)"),
+    "max_seconds": (lambda value: value is None or _is_real(0)(value), "None or a number of seconds in [0, inf)"),
     "n_local_trials": (lambda value: value is None or _is_int(1)(value), "None or an int in the range [1, inf)"),
 }
 
 
-def check_parameters(owner: str, parameters: Mapping[str, Any]) -> None:
-    """Raise InvalidParameterError for the first parameter whose value is not allowed."""
+def check_parameters(owner: str, parameters: Mapping[str, Any], own: Mapping[str, Any] | None = None) -> None:
+    """Raise InvalidParameterError for the first parameter whose value is not allowed; `own` rules go first."""
     for name, value in parameters.items():
-        allowed, text = _PARAMETERS[name]
+        allowed, text = (own or {}).get(name) or _PARAMETERS[name]
         if allowed(value):
             continue
         given = repr(value)
         given = given if len(given) <= 100 else given[:97] + "..."
-        words = [word for word in (*INITS, *ALGORITHMS, *STRATEGIES, "auto", "cpu", "cuda") if repr(word) in text]
-        close = difflib.get_close_matches(value, words, 1) if isinstance(value, str) else []
+        close = difflib.get_close_matches(value, re.findall("'([^']*)'", text), 1) if isinstance(value, str) else []
         meant = f" Did you mean {close[0]!r}?" if close else ""
         raise InvalidParameterError(f"The {name!r} parameter of {owner} must be {text}. Got {given} instead.{meant}")

@@ -278,8 +278,8 @@ class ArraySource(Blocks):
         self.visit(visit)
         return out
 
-    def farthest(self, centroids: NDArray, count: int) -> list[Far]:
-        """Up to `count` rows of different content, farthest first; equal D by content, least first."""
+    def own_distances(self, centroids: NDArray) -> NDArray[np.float64]:
+        """(n,) D of each row to the centroid of its label."""
         D = np.empty(self.n_samples)
 
         def visit(start: int, stop: int, scratch: dict) -> None:
@@ -287,6 +287,11 @@ class ArraySource(Blocks):
             D[start:stop] = kernels.own_distances(X, centroids, labels, scratch, self.engine)
 
         self.visit(visit)
+        return D
+
+    def farthest(self, centroids: NDArray, count: int) -> list[Far]:
+        """Up to `count` rows of different content, farthest first; equal D by content, least first."""
+        D = self.own_distances(centroids)
         if self.sample_weight is not None:
             D[self.sample_weight == 0] = 0.0  # a row without weight is no row
         return self._farthest(D, count)

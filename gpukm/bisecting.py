@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,8 @@ class BisectingKMeans(FittedCentroids):
     size_: Array
     _tree: "_Tree"
 
+    _rules: ClassVar = {"bisecting_strategy": validation.words("biggest_inertia", "largest_cluster")}
+
     def __init__(
         self,
         n_clusters: int = 8,
@@ -157,7 +159,7 @@ class BisectingKMeans(FittedCentroids):
 
     def _fit(self, X: Any, sample_weight: Any) -> validation.Samples:
         name = type(self).__name__
-        validation.check_parameters(name, self.get_params(deep=False))
+        validation.check_parameters(name, self.get_params(deep=False), self._rules)
         if not (isinstance(self.init, str) or callable(self.init)):
             raise validation.InvalidParameterError(
                 f"The 'init' parameter of {name} must be a str or a callable, since each split needs a start of its "

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from gpukm._sklearn import ConvergenceWarning, exception_class
 from gpukm.array_source import ArraySource
 from gpukm.lloyd import LloydResult, lloyd
 from gpukm.placing import source_of
+from gpukm.refine import REFINEMENTS, Refinement
 from gpukm.seeding import seed
 from gpukm.sources import Iteration
 from gpukm.summary import Summary
@@ -67,6 +68,9 @@ class KMeans(FittedCentroids):
         of X is made with its rows sorted in space (for up to 4 features and from 64 clusters on).
     callback : callable or None, default=None
         Called with each `Iteration` of each run; something true ends the run.
+    refine : {"random-swap"} or None, default=None
+        A search that goes on from the best run and never raises the inertia: "random-swap" moves one centroid at a time
+        elsewhere, followed by Lloyd's iterations, until 50 moves in a row are in vain (`gpukm.random_swap`).
 
     Attributes
     ----------
@@ -117,17 +121,7 @@ class KMeans(FittedCentroids):
     16.0
     """
 
-    labels_: Array
-    inertia_: float
-    n_iter_: int
-    n_features_in_: int
-    feature_names_in_: NDArray[Any]
-    converged_: bool
-    engine_: str
-    history_: list[Iteration]
-    withinss_: Array
-    totss_: float
-    size_: Array
+    _rules: ClassVar = {"refine": validation.words(None, *REFINEMENTS)}
 
     def __init__(
         self,
@@ -144,6 +138,7 @@ class KMeans(FittedCentroids):
         device: str = "auto",
         max_memory: int = 64 * 2**20,
         callback: Callable[[Iteration], Any] | None = None,
+        refine: str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -157,6 +152,7 @@ class KMeans(FittedCentroids):
         self.device = device
         self.max_memory = max_memory
         self.callback = callback
+        self.refine = refine
 
     # fitting
 
@@ -193,9 +189,10 @@ class KMeans(FittedCentroids):
         """Cluster the rows of X and return their distances to the centroids; see `fit` and `transform`."""
         return self._wrap_output(self._distances(self._fit(X, sample_weight)), X)
 
-    def _fit(self, X: Any, sample_weight: Any) -> validation.Samples:
+    def _fit(self, X: Any, sample_weight: Any, refine: Refinement | None = None) -> validation.Samples:
         name = type(self).__name__
-        validation.check_parameters(name, self.get_params(deep=False))
+        validation.check_parameters(name, self.get_params(deep=False), self._rules)
+        refine = REFINEMENTS.get(self.refine or "", refine)
         names = feature_names(X)
         samples = validation.check_samples(X)
         validation.check_device(self.device, samples.array)
@@ -215,6 +212,7 @@ class KMeans(FittedCentroids):
         stats = source.stats()  # the first look at the values: raises for NaN and infinity
         source.arrange(int(self.n_clusters))
         tol = float(self.tol) * stats.totss / (stats.total_weight * n_features)
+        options = {"max_iter": int(self.max_iter), "tol": tol, "callback": self.callback, "verbose": bool(self.verbose)}
         best: LloydResult | None = None
         interrupted = False
         try:
@@ -224,18 +222,14 @@ class KMeans(FittedCentroids):
                 centroids = start(source)
                 if self.verbose:
                     print("Initialization complete")
-                result = lloyd(
-                    source,
-                    centroids,
-                    max_iter=int(self.max_iter),
-                    tol=tol,
-                    callback=self.callback,
-                    verbose=bool(self.verbose),
-                )
+                result = lloyd(source, centroids, **options)
                 if best is None or result.inertia < best.inertia:
                     best = result
                 if result.interrupted:
                     raise KeyboardInterrupt
+            if refine is not None and best is not None:
+                best = refine(source, best, rng, **options)
+                interrupted = best.interrupted
         except KeyboardInterrupt:
             if best is None:
                 raise

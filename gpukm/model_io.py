@@ -265,7 +265,7 @@ def _checked_parameters(params: dict[str, Any], path: PathLike) -> dict[str, Any
     if not isinstance(params.get("init", ""), str | np.ndarray):
         raise ValueError(f"{path}: its header has init={params['init']!r}; the file is damaged")
     try:
-        check_parameters("KMeans", params)
+        check_parameters("KMeans", params, KMeans._rules)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return params

@@ -43,6 +43,7 @@ BELOW_ESTIMATORS = {
     "kernels",
     "lloyd",
     "placing",
+    "refine",
     "seeding",
     "sources",
     "summary",
@@ -68,10 +69,12 @@ ALLOWED = {
     "lloyd": {"sources"},
     "device_source": {"_validation", "array_source", "exact", "kernels", "sources"},
     "placing": {"_arrays", "_validation", "array_source", "device_source", "kernels"},
+    "swap": {"exact", "lloyd", "sources"},
+    "refine": {"lloyd", "swap"},
     "_fitted": {"_arrays", "_sklearn", "_validation", "array_source", "placing"},
     "estimators": BELOW_ESTIMATORS,
     "bisecting": {"estimators"} | BELOW_ESTIMATORS,
-    "functions": {"estimators"} | BELOW_ESTIMATORS,
+    "functions": {"estimators", "swap"} | BELOW_ESTIMATORS,
     "info": {"_extras", "_threads", "gpukm", "kernels"},
     "model_io": {"_arrays", "_containers", "_files", "_validation", "estimators", "gpukm", "sources"},
     "quantize": {"_files", "_images", "array_source", "estimators"},
@@ -236,10 +239,11 @@ def test_the_public_names_are_these():
         "kmeans_plusplus",
         "load",
         "quantize",
+        "random_swap",
     ]
     for name in gpukm.__all__:
         assert name in dir(gpukm) and getattr(gpukm, name).__doc__
-    for name in ("BisectingKMeans", "KMeans", "k_means", "kmeans_plusplus", "load", "quantize"):
+    for name in ("BisectingKMeans", "KMeans", "k_means", "kmeans_plusplus", "load", "quantize", "random_swap"):
         assert callable(getattr(gpukm, name))
     with pytest.raises(AttributeError, match="module 'gpukm' has no attribute 'KMean'"):
         _ = gpukm.KMean

@@ -251,6 +251,10 @@ class Potential:
 
         return sum(self._visit(visit))
 
+    def start(self, D: NDArray[np.float64]) -> None:
+        """Begin with the distances (n,) to centres that were chosen in another way; kept, and lowered in place."""
+        self._D, self._parts = D, None
+
     def commit(self, centroid: NDArray) -> None:
         """Lower D by the centre `centroid` (d,)."""
         self._parts = None
