@@ -70,7 +70,8 @@ class Report:
     A run of some workloads replaces theirs in a file of the same day and the same options and leaves the others.
     """
 
-    def __init__(self, kind: str, args: argparse.Namespace):
+    def __init__(self, kind: str, args: argparse.Namespace, known=None):
+        self.known = known  # the names of all workloads, in order; None for those of bench/shapes.py
         self.out = args.out
         options = {"scale": args.scale, "rounds": args.rounds, "threads": args.threads}
         self.data = {"kind": kind, "date": str(datetime.date.today()), "command": args.command, "smoke": args.smoke}
@@ -93,9 +94,10 @@ class Report:
         """Put in the results of one workload and write the file."""
         from shapes import WORKLOADS
 
+        order = list(self.known or WORKLOADS)
         rows = {row["name"]: row for row in self.data["results"]}
         rows[workload.name] = {**asdict(workload), **measured}
-        self.data["results"] = sorted(rows.values(), key=lambda row: list(WORKLOADS).index(row["name"]))
+        self.data["results"] = sorted(rows.values(), key=lambda row: order.index(row["name"]))
         self.data["machine"] = timing.machine()  # now, when every library in play has been loaded
         if self.out is not None:
             self.out.parent.mkdir(parents=True, exist_ok=True)

@@ -109,7 +109,20 @@ def _memory(data: dict) -> str:
     return _table(head, rows)
 
 
-TABLES = {"fit": _fit, "seeding": _seeding, "memory": _memory}
+def _optima(data: dict) -> str:
+    from optima import hits
+
+    names = list(data["results"][0]["contestants"])
+    rows = []
+    for row in data["results"]:
+        runs = [row["contestants"][name] for name in names]
+        shares = [f"{hits(found, row['best']):.0%}" for found in runs]
+        longest = max(median(run["seconds"] for run in found) for found in runs)
+        rows.append([*_shape(row), f"{row['seconds']:.3g}", *shares, f"{longest / row['seconds']:.2f}"])
+    return _table(["set", "rows", "k", "time, s", *names, "longest median time / time"], rows)
+
+
+TABLES = {"fit": _fit, "seeding": _seeding, "memory": _memory, "optima": _optima}
 
 
 def main(argv=None) -> int:

@@ -1,5 +1,6 @@
 """k_means() and kmeans_plusplus(), as scikit-learn has them; and random_swap()."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -118,8 +119,9 @@ def random_swap(
     n_swaps : int or None, default=None
         Moves to try: a budget that gives the same result everywhere.
     max_seconds : float or None, default=None
-        Time for the search, after the runs of `n_init`: what it finds depends on the speed of the machine. Without
-        either budget the search ends when 50 moves in a row were in vain.
+        Time for the whole call; the runs of `n_init` are finished in any case, and so is the move at hand. What is
+        found depends on the speed of the machine. Without either budget the search ends when 50 moves in a row were in
+        vain.
     sample_weight, init, n_init, max_iter, tol, verbose, random_state, device, max_memory, callback
         See `gpukm.KMeans`.
 
@@ -137,8 +139,9 @@ def random_swap(
     >>> random_swap(X, 3, init=[[0.0], [1.0], [20.0]], random_state=0)[2]
     1.5
     """
-    budget: dict[str, Any] = {"n_swaps": n_swaps, "max_seconds": max_seconds}
-    validation.check_parameters("random_swap", budget)
+    began = time.perf_counter()
+    validation.check_parameters("random_swap", {"n_swaps": n_swaps, "max_seconds": max_seconds})
+    deadline = None if max_seconds is None else began + float(max_seconds)
     model = KMeans(
         n_clusters,
         init=init,
@@ -151,7 +154,7 @@ def random_swap(
         max_memory=max_memory,
         callback=callback,
     )
-    model._fit(X, sample_weight, refine=partial(swap, **budget))
+    model._fit(X, sample_weight, refine=partial(swap, n_swaps=n_swaps, deadline=deadline))
     return model.cluster_centers_, model.labels_, model.inertia_
 
 

@@ -34,7 +34,7 @@ def random_swap(
     rng: np.random.Generator,
     *,
     n_swaps: int | None = None,
-    max_seconds: float | None = None,
+    deadline: float | None = None,
     max_iter: int = 300,
     tol: float = 0.0,
     callback: Callable[[Iteration], Any] | None = None,
@@ -47,8 +47,8 @@ def random_swap(
     source : the samples
     result : where to start
     rng : the random numbers; two a swap
-    n_swaps, max_seconds : budget in swaps tried and in seconds; without either, the search ends after PATIENCE swaps in
-        a row that did not help. What a time budget finds depends on the machine's speed.
+    n_swaps, deadline : swaps to try, and when to end by ``time.perf_counter()``; without either, the search ends after
+        PATIENCE swaps in a row that did not help. What a time budget finds depends on the machine's speed.
     max_iter, tol, callback : of the Lloyd run after each swap that helps
     verbose : print a line for each of those
 
@@ -60,20 +60,22 @@ def random_swap(
     """
     if len(result.centroids) < 2:
         return result
-    deadline = math.inf if max_seconds is None else time.perf_counter() + max_seconds
-    patience = PATIENCE if n_swaps is None and max_seconds is None else math.inf
+    patience = PATIENCE if n_swaps is None and deadline is None else math.inf
     stopped = False
+
+    def late() -> bool:
+        return deadline is not None and time.perf_counter() >= deadline
 
     def watch(iteration: Iteration) -> bool:
         nonlocal stopped
         stopped = callback is not None and bool(callback(iteration))
-        return stopped
+        return stopped or late()
 
     tried = in_vain = 0
     try:
         potential = source.potential()
         state: _State | None = None
-        while not stopped and in_vain < patience and time.perf_counter() < deadline:
+        while not stopped and in_vain < patience and not late():
             if n_swaps is not None and tried >= n_swaps:
                 break
             if state is None:

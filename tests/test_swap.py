@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpukm
+import gpukm.swap
 from gpukm import KMeans, random_swap
 from gpukm.array_source import ArraySource
 from gpukm.lloyd import lloyd
@@ -145,14 +146,18 @@ def test_nothing_to_gain_ends_at_once():
 
 
 def test_the_time_is_kept(monkeypatch):
-    """No swap is tried once the time is over; without time, Lloyd's result comes back."""
-    X, clock = grid(), iter(range(10**6))
-    monkeypatch.setattr("gpukm.swap.time.perf_counter", lambda: next(clock))
-    seen = []
-    random_swap(X, 25, init=stuck(X, 25), max_seconds=8, random_state=0, callback=lambda each: seen.append(each))
+    """No swap is tried once the time is over: without any, Lloyd's result comes back; with little, fewer are tried."""
+    X, clock, tried = grid(), iter(range(10**6)), []
     plain = KMeans(25, init=stuck(X, 25)).fit(X)
-    assert random_swap(X, 25, init=stuck(X, 25), max_seconds=0, random_state=0)[2] == plain.inertia_
-    assert len(seen) < 400
+    draws = gpukm.swap._settle
+    monkeypatch.setattr("gpukm.swap._settle", lambda *given: tried.append(0) or draws(*given))
+    monkeypatch.setattr("gpukm.swap.time.perf_counter", lambda: next(clock))  # each look at it is a second
+    lloyds = 2 * plain.n_iter_
+    for seconds, most in ((0, 0), (lloyds + 5, 5), (lloyds + 50, 50)):
+        tried.clear()
+        found = random_swap(X, 25, init=stuck(X, 25), max_seconds=seconds, random_state=0)
+        assert found[2] <= plain.inertia_ and len(tried) <= most and bool(tried) == (seconds > 0)
+    assert found[2] < plain.inertia_
 
 
 def test_a_callback_ends_the_search():
