@@ -80,7 +80,7 @@ class FittedCentroids(SklearnProtocols):
         self._check_is_fitted()
         name = type(self).__name__
         self._check_feature_names(X)
-        samples = validation.check_samples(X)
+        samples = validation.check_samples(X, sparse=True)
         validation.check_n_features(samples.array.shape[1], self.cluster_centers_.shape[1], name)
         validation.check_same_place(samples.array, self.cluster_centers_, f"{name}.{method}")
         return samples

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm import _arrays
-from gpukm._containers import as_array, check_integers, dtype_name
+from gpukm._containers import as_array, as_csr, check_integers, dtype_name
 
 Array = Any
 
@@ -48,9 +48,9 @@ class Samples(NamedTuple):
     dtype: np.dtype[Any]  # to compute in: float32 or float64
 
 
-def check_samples(X: Any, *, name: str = "X") -> Samples:
+def check_samples(X: Any, *, name: str = "X", sparse: bool = False) -> Samples:
     """Return X, of any supported kind, as a 2-D array of numbers, neither copied nor cast; NaN are not looked for."""
-    array = as_array(X, name)
+    array = as_csr(X) if sparse and _arrays.is_sparse(X) else as_array(X, name)
     xp = _arrays.array_namespace(array)
     dtype = compute_dtype(array, name)
     shape = tuple(int(length) for length in array.shape)
@@ -73,7 +73,7 @@ def check_samples(X: Any, *, name: str = "X") -> Samples:
                 f"Found array with 0 {what} (shape={shape}) while a minimum of 1 is required. "
                 f"Check how {name} was selected or read."
             )
-    check_integers(array, xp, name)
+    check_integers(array.data if _arrays.is_sparse(array) else array, xp, name)
     return Samples(array, xp, dtype)
 
 

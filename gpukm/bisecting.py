@@ -14,9 +14,9 @@ from gpukm._arrays import from_numpy, take_rows, to_numpy
 from gpukm._containers import feature_names
 from gpukm._fitted import FittedCentroids
 from gpukm._sklearn import ConvergenceWarning, exception_class
-from gpukm.array_source import ArraySource
 from gpukm.estimators import KMeans
-from gpukm.lloyd import Iteration
+from gpukm.placing import source_of
+from gpukm.sources import Iteration
 
 Array = Any  # an array of any array-API namespace
 
@@ -110,6 +110,7 @@ class BisectingKMeans(FittedCentroids):
     size_: Array
     _tree: "_Tree"
 
+    _takes_sparse = True
     _rules: ClassVar = {"bisecting_strategy": validation.words("biggest_inertia", "largest_cluster")}
 
     def __init__(
@@ -166,13 +167,13 @@ class BisectingKMeans(FittedCentroids):
                 f"own. Got {type(self.init).__name__} instead. To start from given centroids, use KMeans."
             )
         names = feature_names(X)
-        samples = validation.check_samples(X)
+        samples = validation.check_samples(X, sparse=True)
         validation.check_device(self.device, samples.array)
         n_samples, n_features = samples.array.shape
         weight = validation.check_sample_weight(sample_weight, n_samples)
         validation.check_enough_samples(n_samples, self.n_clusters, weight)
         rng = validation.check_random_state(self.random_state)
-        source = ArraySource(samples.array, weight, dtype=samples.dtype, max_memory=int(self.max_memory))
+        source = source_of(samples, weight, device=self.device, max_memory=int(self.max_memory))
         stats = source.stats()  # the first look at the values: raises for NaN and infinity
 
         every = np.arange(n_samples)
@@ -275,8 +276,14 @@ class BisectingKMeans(FittedCentroids):
                     labels[rows] = self._tree.labels[node]
                 elif len(rows):
                     part = samples.array if len(rows) == source.n_samples else take_rows(samples.array, rows)
-                    few = ArraySource(part, dtype=source.dtype, max_memory=int(self.max_memory))
+                    few = source_of(
+                        samples._replace(array=part),
+                        dtype=source.dtype,
+                        device=self.device,
+                        max_memory=int(self.max_memory),
+                    )
                     side = few.assign(np.ascontiguousarray(self._tree.centroids[pair], source.dtype))
+                    side = to_numpy(from_numpy(side, part))
                     open_nodes += [(int(child), rows[side == which]) for which, child in enumerate(pair)]
         return from_numpy(labels, samples.array)
 

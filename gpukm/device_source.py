@@ -148,6 +148,7 @@ class DeviceSource(ArraySource):
     def inertia(self, centroids: NDArray, labels: Array) -> tuple[NDArray[np.float64], float]:
         """((k,) sum of w D of each cluster, their total), each an exact sum rounded once."""
         spread = cuda.DeviceSums.zeros(self.gpu, self._inertia_grid(centroids), len(centroids))
+        labels = self.gpu.to_device(labels)
         cuda.add_inertia(self.gpu, self.device_rows, centroids, labels, self.device_weights, spread)
         sums = spread.to_host(self.gpu)
         return sums.totals()[:, 0], float(sums.whole().totals()[0, 0])
@@ -158,9 +159,13 @@ class DeviceSource(ArraySource):
         cuda.distances(self.gpu, self.device_rows, centroids, out)
         return out
 
+    def own_distances(self, centroids: NDArray) -> Array:
+        """(n,) D of each row to the centroid of its label, on the device."""
+        return cuda.own_distances(self.gpu, self.device_rows, centroids, self._labels)
+
     def farthest(self, centroids: NDArray, count: int) -> list[Far]:
         """Up to `count` rows of different content, farthest first; equal D by content, least first."""
-        D = cuda.own_distances(self.gpu, self.device_rows, centroids, self._labels)
+        D = self.own_distances(centroids)
         if self.device_weights is not None:
             D[self.device_weights == 0] = 0.0  # a row without weight is no row
         return self._farthest(D, count)

@@ -101,8 +101,9 @@ class KMeans(FittedCentroids):
 
     Notes
     -----
-    X may be a NumPy array of any strides and byte order, a list, a pandas or polars DataFrame, a pyarrow Table, or an
-    array of any array-API namespace; arrays come back in the namespace and on the device of X. float32, float16, bool
+    X may be a NumPy array of any strides and byte order, a list, a pandas or polars DataFrame, a pyarrow Table, a SciPy
+    sparse matrix (clustered as it is stored, in compressed rows, to the bits of the dense matrix), or an array of any
+    array-API namespace; arrays come back in the namespace and on the device of X. float32, float16, bool
     and integers of up to 16 bits are computed in float32, which holds them exactly, the rest in float64. X is converted
     block by block, so that a uint8 data set stays uint8.
 
@@ -121,6 +122,7 @@ class KMeans(FittedCentroids):
     16.0
     """
 
+    _takes_sparse = True
     _rules: ClassVar = {"refine": validation.words(None, *REFINEMENTS)}
 
     def __init__(
@@ -194,7 +196,7 @@ class KMeans(FittedCentroids):
         validation.check_parameters(name, self.get_params(deep=False), self._rules)
         refine = REFINEMENTS.get(self.refine or "", refine)
         names = feature_names(X)
-        samples = validation.check_samples(X)
+        samples = validation.check_samples(X, sparse=True)
         validation.check_device(self.device, samples.array)
         n_samples, n_features = samples.array.shape
         weight = validation.check_sample_weight(sample_weight, n_samples)

@@ -194,7 +194,7 @@ def kmeans_plusplus(
     """
     parameters = {"n_clusters": n_clusters, "random_state": random_state, "n_local_trials": n_local_trials}
     validation.check_parameters("kmeans_plusplus", parameters | {"max_memory": max_memory})
-    samples = validation.check_samples(X)
+    samples = validation.check_samples(X, sparse=True)
     weight = validation.check_sample_weight(sample_weight, samples.array.shape[0])
     validation.check_enough_samples(samples.array.shape[0], n_clusters, weight)
     rng = validation.check_random_state(random_state)

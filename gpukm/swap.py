@@ -21,7 +21,6 @@ from gpukm.exact import Sums, squared_distances
 from gpukm.lloyd import LloydResult, lloyd, update
 from gpukm.sources import Iteration
 
-
 Source = Any  # a SampleSource that can make potentials
 
 PATIENCE = 50  # swaps in vain after which a search without a budget ends; one in ten helps where a cluster is misplaced

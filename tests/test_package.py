@@ -65,10 +65,11 @@ ALLOWED = {
     "sources": {"exact"},  # the interface; what it is for arrays comes next
     "_blocks": {"_threads"} | ARRAYS,
     "array_source": {"_blocks", "_validation", "kernels", "sources"} | ARRAYS,
+    "sparse_source": {"_threads", "_validation", "array_source", "exact", "kernels", "sources"},
     "seeding": {"exact", "kernels"},
     "lloyd": {"sources"},
     "device_source": {"_validation", "array_source", "exact", "kernels", "sources"},
-    "placing": {"_arrays", "_validation", "array_source", "device_source", "kernels"},
+    "placing": {"_arrays", "_validation", "array_source", "device_source", "kernels", "sparse_source"},
     "swap": {"exact", "lloyd", "sources"},
     "refine": {"lloyd", "swap"},
     "_fitted": {"_arrays", "_sklearn", "_validation", "array_source", "placing"},
@@ -95,6 +96,7 @@ OPTIONAL = {
     "PIL": {"_images"},
     "pyarrow": {"tables"},
     "rich": {"_commands"},
+    "scipy": {"kernels"},
     "sklearn": {"_sklearn"},
     "threadpoolctl": {"_threads"},
 }
