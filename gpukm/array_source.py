@@ -278,8 +278,8 @@ class ArraySource(Blocks):
         self.visit(visit)
         return out
 
-    def own_distances(self, centroids: NDArray) -> NDArray[np.float64]:
-        """(n,) D of each row to the centroid of its label."""
+    def own_distances(self, centroids: NDArray) -> Array:
+        """(n,) D of each row to the centroid of its label, float64, where the rows are."""
         D = np.empty(self.n_samples)
 
         def visit(start: int, stop: int, scratch: dict) -> None:
@@ -293,11 +293,7 @@ class ArraySource(Blocks):
         """Up to `count` rows of different content, farthest first; equal D by content, least first."""
         D = self.own_distances(centroids)
         if self.sample_weight is not None:
-            D[self.sample_weight == 0] = 0.0  # a row without weight is no row
-        return self._farthest(D, count)
-
-    def _farthest(self, D: Array, count: int) -> list[Far]:
-        """The rows of greatest positive D, of whatever namespace; D is used up."""
+            D[from_numpy(self.sample_weight == 0, D)] = 0.0  # a row without weight is no row
         found: list[Far] = []
         while len(found) < count and (greatest := D.max()) > 0:
             ties = to_numpy(D == greatest).nonzero()[0]

@@ -80,8 +80,7 @@ class BisectingKMeans(FittedCentroids):
         Leaf of each row, the same as `predict` finds.
     inertia_ : float
         Weighted sum of the squared distances of the rows to the centroids of their leaves.
-    n_features_in_, feature_names_in_, engine_, totss_, withinss_, size_
-        As in `gpukm.KMeans`.
+    n_features_in_, feature_names_in_, engine_, totss_, withinss_, size_ : as in `gpukm.KMeans`
 
     Notes
     -----
@@ -95,8 +94,7 @@ class BisectingKMeans(FittedCentroids):
     --------
     >>> from gpukm import BisectingKMeans
     >>> X = [[1, 1], [10, 1], [3, 1], [10, 0], [2, 1], [10, 2], [10, 8], [10, 9], [10, 10]]
-    >>> model = BisectingKMeans(n_clusters=3, random_state=0).fit(X)
-    >>> sorted(model.cluster_centers_.tolist())
+    >>> sorted(BisectingKMeans(n_clusters=3, random_state=0).fit(X).cluster_centers_.tolist())
     [[2.0, 1.0], [10.0, 1.0], [10.0, 9.0]]
     """
 

@@ -12,7 +12,7 @@ from gpukm._validation import nonfinite_message
 from gpukm.array_source import ArraySource
 from gpukm.exact import Grid, check_range
 from gpukm.kernels import cuda
-from gpukm.sources import Ahead, ColumnStats, Far, Iteration, Step
+from gpukm.sources import Ahead, ColumnStats, Iteration, Step
 
 Array = Any  # on the device
 
@@ -162,13 +162,6 @@ class DeviceSource(ArraySource):
     def own_distances(self, centroids: NDArray) -> Array:
         """(n,) D of each row to the centroid of its label, on the device."""
         return cuda.own_distances(self.gpu, self.device_rows, centroids, self._labels)
-
-    def farthest(self, centroids: NDArray, count: int) -> list[Far]:
-        """Up to `count` rows of different content, farthest first; equal D by content, least first."""
-        D = self.own_distances(centroids)
-        if self.device_weights is not None:
-            D[self.device_weights == 0] = 0.0  # a row without weight is no row
-        return self._farthest(D, count)
 
     def potential(self) -> kernels.Potential:
         """Fresh potentials for a seeding."""

@@ -26,8 +26,9 @@ def source_of(
     samples : from `validation.check_samples`
     sample_weight : (n,) float64 on the host, or None
     dtype : compute dtype; None for that of the samples
-    device : "auto" computes where X is: SciPy's sparse matrices on the CPU, as they are stored; arrays on a CUDA device by the CUDA engine where CuPy is installed, by the
-        array-API engine otherwise. "cuda" and "cuda:N" copy an X on the host to that device
+    device : "auto" computes where X is: SciPy's sparse matrices on the CPU, as they are stored; arrays on a CUDA device
+        by the CUDA engine where CuPy is installed, by the array-API engine otherwise. "cuda" and "cuda:N" copy
+        an X on the host to that device
     max_memory : bytes for temporaries
 
     Raises

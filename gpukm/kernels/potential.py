@@ -273,7 +273,7 @@ class Potential:
 
         def visit(start: int, stop: int, scratch: dict) -> None:
             if first:
-                D[start:stop] = self._distances(start, stop, centre, scratch)
+                D[start:stop] = squared_distances(self._source.host_block(start, stop), centre, scratch)
             else:
                 rows, new = self._improvable(scorer, start, stop, scratch)
                 D[rows] = np.minimum(D[rows], new)
@@ -283,10 +283,6 @@ class Potential:
         else:
             self._visit(visit)
         self._D = D
-
-    def _distances(self, start: int, stop: int, centre: NDArray, scratch: dict) -> NDArray[np.float64]:
-        """D of some rows to one centre (1, d)."""
-        return squared_distances(self._source.host_block(start, stop), centre, scratch)
 
     def farthest(self) -> int:
         """The row with the greatest D among those with weight; ties go to the lowest hash."""

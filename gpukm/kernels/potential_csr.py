@@ -43,8 +43,18 @@ class PotentialCSR(Potential):
         rows = np.flatnonzero(self._gains(X, scorer, start, stop, scratch)[0][0] > 0)
         return rows + start, csr.squared_distances(X.take(rows), scorer.centroids[0], scratch)
 
-    def _distances(self, start: int, stop: int, centre: NDArray, scratch: dict) -> NDArray[np.float64]:
-        return csr.squared_distances(self._source.host_block(start, stop), centre[0], scratch)
+    def commit(self, centroid: NDArray) -> None:
+        """Lower D by the centre `centroid` (d,)."""
+        if self._D is not None:
+            super().commit(centroid)
+            return
+        D = np.empty(self._n)
+
+        def visit(start: int, stop: int, scratch: dict) -> None:
+            D[start:stop] = csr.squared_distances(self._source.host_block(start, stop), centroid, scratch)
+
+        self._visit(visit)
+        self.start(D)
 
 
 class _Compressed:
