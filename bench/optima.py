@@ -10,7 +10,8 @@ Each round is a run with a seed of its own of each contestant, on one data set:
 * `gpukm restarts`: gpukm's `KMeans` from k-means++, likewise
 * `random swap`: ``gpukm.random_swap(max_seconds=)``, all of it within 95 % of that time
 
-A run counts as a hit when its inertia is within 1e-4 of the best known: that of any run, of Lloyd from the centres the
+A run counts as a hit when its inertia is within 1e-3 of the best known (closer than that the default tolerance tells
+runs apart, not the optimum they end in): that of any run, of Lloyd from the centres the
 set was drawn around, or of a long random swap (`best_by` says whose it was). `--rounds` counts runs; the data sets are
 those of `SETS`, drawn to be like the S, A, Birch and Unbalance sets of Fränti & Sieranoja (2018), with many clusters
 well placed, and of unequal sizes.
@@ -25,7 +26,7 @@ from statistics import median
 
 import harness
 
-CLOSE = 1e-4
+CLOSE = 1e-3
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def random_swap(
 
     Where Lloyd's algorithm ends depends on where it starts: two centroids may share a cluster while another serves two.
     Moving one across, and then a few iterations, mends that; restarting (`n_init`) seldom does when clusters are many.
-    Where to is drawn as in k-means++, which one by what its loss would cost (`gpukm.swap`).
+    Where to is chosen as in k-means++, which one is drawn by what its loss would cost (`gpukm.swap`).
 
     ``KMeans(refine="random-swap")`` is the same search with the default budget.
 
