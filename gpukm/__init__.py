@@ -14,14 +14,26 @@ if TYPE_CHECKING:
     from gpukm.estimators import KMeans
     from gpukm.functions import k_means, kmeans_plusplus, random_swap
     from gpukm.model_io import load
+    from gpukm.spherical import SphericalKMeans
 
 __version__ = "0.1.0"
 
-__all__ = ["BisectingKMeans", "KMeans", "__version__", "k_means", "kmeans_plusplus", "load", "quantize", "random_swap"]
+__all__ = [
+    "BisectingKMeans",
+    "KMeans",
+    "SphericalKMeans",
+    "__version__",
+    "k_means",
+    "kmeans_plusplus",
+    "load",
+    "quantize",
+    "random_swap",
+]
 
 _HOMES = {
     "BisectingKMeans": "gpukm.bisecting",
     "KMeans": "gpukm.estimators",
+    "SphericalKMeans": "gpukm.spherical",
     "k_means": "gpukm.functions",
     "kmeans_plusplus": "gpukm.functions",
     "load": "gpukm.model_io",

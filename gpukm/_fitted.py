@@ -72,15 +72,22 @@ class FittedCentroids(SklearnProtocols):
             As for `fit`.
         """
         samples = self._check_new(X, "score")
-        weight = validation.check_sample_weight(sample_weight, samples.array.shape[0])
-        source, centroids = self._source(samples, weight)
+        source, centroids = self._source(samples, self._weight(sample_weight, samples))
         return -float(source.inertia(centroids, source.assign(centroids))[1])
+
+    def _samples(self, X: Any) -> validation.Samples:
+        """X as it is clustered."""
+        return validation.check_samples(X, sparse=self._takes_sparse)
+
+    def _weight(self, sample_weight: Any, samples: validation.Samples) -> NDArray[np.float64] | None:
+        """Weights of the rows, or None for ones."""
+        return validation.check_sample_weight(sample_weight, samples.array.shape[0])
 
     def _check_new(self, X: Any, method: str) -> validation.Samples:
         self._check_is_fitted()
         name = type(self).__name__
         self._check_feature_names(X)
-        samples = validation.check_samples(X, sparse=True)
+        samples = self._samples(X)
         validation.check_n_features(samples.array.shape[1], self.cluster_centers_.shape[1], name)
         validation.check_same_place(samples.array, self.cluster_centers_, f"{name}.{method}")
         return samples

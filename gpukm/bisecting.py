@@ -165,7 +165,7 @@ class BisectingKMeans(FittedCentroids):
                 f"own. Got {type(self.init).__name__} instead. To start from given centroids, use KMeans."
             )
         names = feature_names(X)
-        samples = validation.check_samples(X, sparse=True)
+        samples = self._samples(X)
         validation.check_device(self.device, samples.array)
         n_samples, n_features = samples.array.shape
         weight = validation.check_sample_weight(sample_weight, n_samples)

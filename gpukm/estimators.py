@@ -14,7 +14,7 @@ from gpukm._containers import feature_names
 from gpukm._fitted import FittedCentroids
 from gpukm._sklearn import ConvergenceWarning, exception_class
 from gpukm.array_source import ArraySource
-from gpukm.lloyd import LloydResult, lloyd
+from gpukm.lloyd import LloydResult, Projection, lloyd
 from gpukm.placing import source_of
 from gpukm.refine import REFINEMENTS, Refinement
 from gpukm.seeding import seed
@@ -196,10 +196,10 @@ class KMeans(FittedCentroids):
         validation.check_parameters(name, self.get_params(deep=False), self._rules)
         refine = REFINEMENTS.get(self.refine or "", refine)
         names = feature_names(X)
-        samples = validation.check_samples(X, sparse=True)
+        samples = self._samples(X)
         validation.check_device(self.device, samples.array)
         n_samples, n_features = samples.array.shape
-        weight = validation.check_sample_weight(sample_weight, n_samples)
+        weight = self._weight(sample_weight, samples)
         validation.check_enough_samples(n_samples, self.n_clusters, weight)
         rng = validation.check_random_state(self.random_state)
         start, n_init = self._start(samples, rng)
@@ -224,7 +224,7 @@ class KMeans(FittedCentroids):
                 centroids = start(source)
                 if self.verbose:
                     print("Initialization complete")
-                result = lloyd(source, centroids, **options)
+                result = lloyd(source, centroids, project=self._project, **options)
                 if best is None or result.inertia < best.inertia:
                     best = result
                 if result.interrupted:
@@ -264,6 +264,11 @@ class KMeans(FittedCentroids):
                 stacklevel=3,
             )
         return samples
+
+    @property
+    def _project(self) -> Projection | None:
+        """What makes centroids of means, where they are not the means themselves."""
+        return None
 
     def _start(
         self, samples: validation.Samples, rng: np.random.Generator

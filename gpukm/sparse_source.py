@@ -73,11 +73,8 @@ class SparseSource(ArraySource):
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(minimum, maximum) of each column; raises ValueError on NaN, infinity or an unusable range."""
         if self._bounds is None:
-            X = self._csr
-            for place in np.flatnonzero(~np.isfinite(X.values))[:1]:
-                row = int(np.searchsorted(X.starts, place, side="right")) - 1
-                raise ValueError(nonfinite_message("X", row, int(X.columns[place]), float(X.values[place])))
-            low, high = (bound.astype(np.float64) for bound in X.extremes())
+            self._csr.check_finite(nonfinite_message)
+            low, high = (bound.astype(np.float64) for bound in self._csr.extremes())
             if self.dtype == np.float64:
                 check_range(float(np.maximum(-low, high).max()), float((high - low).max()))
             self._bounds = low, high

@@ -75,6 +75,7 @@ ALLOWED = {
     "_fitted": {"_arrays", "_sklearn", "_validation", "array_source", "placing"},
     "estimators": BELOW_ESTIMATORS,
     "bisecting": {"estimators"} | BELOW_ESTIMATORS,
+    "spherical": {"estimators", "exact"} | BELOW_ESTIMATORS,
     "functions": {"estimators", "swap"} | BELOW_ESTIMATORS,
     "info": {"_extras", "_threads", "gpukm", "kernels"},
     "model_io": {"_arrays", "_containers", "_files", "_validation", "estimators", "gpukm", "sources"},
@@ -83,7 +84,7 @@ ALLOWED = {
     "_commands": {"_files", "estimators", "info", "sources", "model_io", "quantize", "tables"},
     "cli": {"_commands", "_validation", "gpukm"},
     "__main__": {"cli"},
-    "gpukm": {"bisecting", "estimators", "functions", "model_io", "quantize"},
+    "gpukm": {"bisecting", "estimators", "functions", "model_io", "quantize", "spherical"},
 }
 # The one import that goes up, inside a method: KMeans.save is a convenience for gpukm.model_io.save.
 UPWARDS = {("estimators", "model_io")}
@@ -236,6 +237,7 @@ def test_the_public_names_are_these():
     assert gpukm.__all__ == [
         "BisectingKMeans",
         "KMeans",
+        "SphericalKMeans",
         "__version__",
         "k_means",
         "kmeans_plusplus",
@@ -245,7 +247,16 @@ def test_the_public_names_are_these():
     ]
     for name in gpukm.__all__:
         assert name in dir(gpukm) and getattr(gpukm, name).__doc__
-    for name in ("BisectingKMeans", "KMeans", "k_means", "kmeans_plusplus", "load", "quantize", "random_swap"):
+    for name in (
+        "BisectingKMeans",
+        "KMeans",
+        "SphericalKMeans",
+        "k_means",
+        "kmeans_plusplus",
+        "load",
+        "quantize",
+        "random_swap",
+    ):
         assert callable(getattr(gpukm, name))
     with pytest.raises(AttributeError, match="module 'gpukm' has no attribute 'KMean'"):
         _ = gpukm.KMean

@@ -6,6 +6,7 @@ the others would add 0.0. The filter is a sparse product in float64 (`gpukm.exac
 nothing but true ties to be settled by D.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -64,6 +65,11 @@ class CSR:
         out = np.zeros((len(self), self.n_features), self.values.dtype)
         out[self.rows, self.columns] = self.values
         return out
+
+    def check_finite(self, message: Callable[[str, int, int, float], str]) -> None:
+        """Raise ValueError for the first NaN or infinity; `message` makes its text of a name, row, column and value."""
+        for place in np.flatnonzero(~np.isfinite(self.values))[:1]:
+            raise ValueError(message("X", int(self.rows[place]), int(self.columns[place]), float(self.values[place])))
 
     def products(self, C: NDArray[np.float64], scale: float = 1.0) -> NDArray[np.float64]:
         """(m, k) float64 of scale x.c for the columns c of C (d, k)."""
