@@ -165,7 +165,7 @@ def _lengths(
         lengths = np.where(some, np.sqrt(distances(rows, origin)), 1.0)
     for row in np.flatnonzero(~((lengths >= SMALLEST) & (lengths <= LARGEST)))[:1]:
         raise ValueError(
-            f"Row {first + row} of X has the length {lengths[row]:.3g}; allowed are {SMALLEST:.0e} to {LARGEST:.0e}, or "
-            f"zeros throughout. Multiply that row by a power of two: its direction stays the same."
+            f"Row {first + row} of X has the length {lengths[row]:.3g}; allowed are {SMALLEST:.0e} to {LARGEST:.0e}, "
+            f"or zeros throughout. Multiply that row by a power of two: its direction stays the same."
         )
     return lengths
