@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gpukm.bisecting import BisectingKMeans
     from gpukm.estimators import KMeans
     from gpukm.functions import k_means, kmeans_plusplus, random_swap
+    from gpukm.minibatch_kmeans import MiniBatchKMeans
     from gpukm.model_io import load
     from gpukm.spherical import SphericalKMeans
 
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BisectingKMeans",
     "KMeans",
+    "MiniBatchKMeans",
     "SphericalKMeans",
     "__version__",
     "k_means",
@@ -33,6 +35,7 @@ __all__ = [
 _HOMES = {
     "BisectingKMeans": "gpukm.bisecting",
     "KMeans": "gpukm.estimators",
+    "MiniBatchKMeans": "gpukm.minibatch_kmeans",
     "SphericalKMeans": "gpukm.spherical",
     "k_means": "gpukm.functions",
     "kmeans_plusplus": "gpukm.functions",

@@ -75,7 +75,7 @@ class FittedCentroids(SklearnProtocols):
         source, centroids = self._source(samples, self._weight(sample_weight, samples))
         return -float(source.inertia(centroids, source.assign(centroids))[1])
 
-    def _samples(self, X: Any) -> validation.Samples:
+    def _samples_of(self, X: Any) -> validation.Samples:
         """X as it is clustered."""
         return validation.check_samples(X, sparse=self._takes_sparse)
 
@@ -87,7 +87,7 @@ class FittedCentroids(SklearnProtocols):
         self._check_is_fitted()
         name = type(self).__name__
         self._check_feature_names(X)
-        samples = self._samples(X)
+        samples = self._samples_of(X)
         validation.check_n_features(samples.array.shape[1], self.cluster_centers_.shape[1], name)
         validation.check_same_place(samples.array, self.cluster_centers_, f"{name}.{method}")
         return samples

@@ -47,7 +47,7 @@ class SklearnProtocols:
     # whether fit and predict take SciPy's sparse matrices
     _takes_sparse = False
     # names of methods that take sample_weight, for metadata routing
-    _weighted_methods = ("fit", "score")
+    _weighted_methods: tuple[str, ...] = ("fit", "score")
 
     # parameters
 

@@ -4,15 +4,14 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpukm import _validation as validation
 from gpukm._arrays import from_numpy, take_rows, to_numpy
-from gpukm._containers import feature_names
-from gpukm._fitted import FittedCentroids
+from gpukm._fitting import FittingCentroids
 from gpukm._sklearn import ConvergenceWarning, exception_class
 from gpukm.estimators import KMeans
 from gpukm.placing import source_of
@@ -32,7 +31,7 @@ class _Leaf:
     counted: int  # rows with weight
 
 
-class BisectingKMeans(FittedCentroids):
+class BisectingKMeans(FittingCentroids):
     """Bisecting k-means (Steinbach, Karypis & Kumar 2000), exact: the same bits on any array and number of threads.
 
     It starts from one cluster and splits one in two by `gpukm.KMeans` until there are `n_clusters`. Each row is
@@ -80,6 +79,8 @@ class BisectingKMeans(FittedCentroids):
         Leaf of each row, the same as `predict` finds.
     inertia_ : float
         Weighted sum of the squared distances of the rows to the centroids of their leaves.
+    n_iter_, converged_ : int and bool
+        Iterations of all splits together, and whether each of them ended by itself.
     n_features_in_, feature_names_in_, engine_, totss_, withinss_, size_ : as in `gpukm.KMeans`
 
     Notes
@@ -98,14 +99,6 @@ class BisectingKMeans(FittedCentroids):
     [[2.0, 1.0], [10.0, 1.0], [10.0, 9.0]]
     """
 
-    labels_: Array
-    inertia_: float
-    n_features_in_: int
-    feature_names_in_: NDArray[Any]
-    engine_: str
-    withinss_: Array
-    totss_: float
-    size_: Array
     _tree: "_Tree"
 
     _takes_sparse = True
@@ -142,40 +135,20 @@ class BisectingKMeans(FittedCentroids):
         self.max_memory = max_memory
         self.callback = callback
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Cluster the rows of X; the arguments, and what is raised, are those of `gpukm.KMeans.fit`."""
-        self._fit(X, sample_weight)
-        return self
-
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
-        """Cluster the rows of X and return ``labels_``."""
-        self._fit(X, sample_weight)
-        return self.labels_
-
-    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
-        """Cluster the rows of X and return their distances to the centroids; see `fit` and `transform`."""
-        return self._wrap_output(self._distances(self._fit(X, sample_weight)), X)
-
     def _fit(self, X: Any, sample_weight: Any) -> validation.Samples:
-        name = type(self).__name__
-        validation.check_parameters(name, self.get_params(deep=False), self._rules)
+        names, samples, weight, rng = self._checked(X, sample_weight)
         if not (isinstance(self.init, str) or callable(self.init)):
             raise validation.InvalidParameterError(
-                f"The 'init' parameter of {name} must be a str or a callable, since each split needs a start of its "
-                f"own. Got {type(self.init).__name__} instead. To start from given centroids, use KMeans."
+                f"The 'init' parameter of {type(self).__name__} must be a str or a callable, since each split needs a "
+                f"start of its own. Got {type(self.init).__name__} instead. To start from given centroids, use KMeans."
             )
-        names = feature_names(X)
-        samples = self._samples(X)
-        validation.check_device(self.device, samples.array)
         n_samples, n_features = samples.array.shape
-        weight = validation.check_sample_weight(sample_weight, n_samples)
-        validation.check_enough_samples(n_samples, self.n_clusters, weight)
-        rng = validation.check_random_state(self.random_state)
         source = source_of(samples, weight, device=self.device, max_memory=int(self.max_memory))
         stats = source.stats()  # the first look at the values: raises for NaN and infinity
 
         every = np.arange(n_samples)
         tree = _Tree.of(stats.mean.astype(samples.dtype))
+        n_iter, converged = 0, True
         leaves = [_leaf(0, every, stats.totss, weight)]
         while len(leaves) < self.n_clusters:
             place = self._choose(leaves)
@@ -186,6 +159,7 @@ class BisectingKMeans(FittedCentroids):
                 whole = len(leaf.rows) == n_samples
                 part = samples.array if whole else take_rows(samples.array, leaf.rows)
                 split = self._split(part, None if weight is None else weight[leaf.rows], rng)
+                n_iter, converged = n_iter + split.n_iter_, converged and split.converged_
                 labels = to_numpy(split.labels_)
                 parts = [leaf.rows[labels == side] for side in (0, 1)]
                 centroids, inertias = to_numpy(split.cluster_centers_), to_numpy(split.withinss_).tolist()
@@ -202,27 +176,18 @@ class BisectingKMeans(FittedCentroids):
         centroids = np.ascontiguousarray(tree.centroids[[leaf.node for leaf in leaves]])
         withinss, inertia = source.inertia(centroids, labels)
 
-        if names is not None:
-            self.feature_names_in_ = names
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
         self._tree = tree
-        self.n_features_in_ = int(n_features)
+        self._set_features(names, n_features)
         self.cluster_centers_ = from_numpy(centroids, samples.array)
         self.labels_ = from_numpy(labels, samples.array)
         self.inertia_ = float(inertia)
+        self.n_iter_ = n_iter
+        self.converged_ = converged
         self.engine_ = source.engine
         self.withinss_ = from_numpy(withinss, samples.array)
         self.totss_ = float(stats.totss)
         self.size_ = from_numpy(np.array([len(leaf.rows) for leaf in leaves], np.int64), samples.array)
-        found = sum(len(leaf.rows) > 0 for leaf in leaves)
-        if found < self.n_clusters:
-            warnings.warn(
-                f"Number of distinct clusters ({found}) found smaller than n_clusters ({self.n_clusters}). "
-                f"Possibly due to duplicate points in X.",
-                exception_class(ConvergenceWarning),
-                stacklevel=3,
-            )
+        self._warn_if_few(sum(len(leaf.rows) > 0 for leaf in leaves), stacklevel=3)
         return samples
 
     def _choose(self, leaves: list[_Leaf]) -> int:

@@ -10,9 +10,9 @@ from numpy.typing import DTypeLike, NDArray
 from gpukm import kernels
 from gpukm._validation import nonfinite_message
 from gpukm.array_source import ArraySource
-from gpukm.exact import Grid, check_range
+from gpukm.exact import Grid, Sums, check_range
 from gpukm.kernels import cuda
-from gpukm.sources import Ahead, ColumnStats, Iteration, Step
+from gpukm.sources import Ahead, ColumnStats, Far, Iteration, Step
 
 Array = Any  # on the device
 
@@ -145,13 +145,11 @@ class DeviceSource(ArraySource):
 
     # -- distances ---------------------------------------------------------------------------------
 
-    def inertia(self, centroids: NDArray, labels: Array) -> tuple[NDArray[np.float64], float]:
-        """((k,) sum of w D of each cluster, their total), each an exact sum rounded once."""
+    def _inertia_sums(self, centroids: NDArray, labels: Array) -> Sums:
         spread = cuda.DeviceSums.zeros(self.gpu, self._inertia_grid(centroids), len(centroids))
         labels = self.gpu.to_device(labels)
         cuda.add_inertia(self.gpu, self.device_rows, centroids, labels, self.device_weights, spread)
-        sums = spread.to_host(self.gpu)
-        return sums.totals()[:, 0], float(sums.whole().totals()[0, 0])
+        return spread.to_host(self.gpu)
 
     def distances(self, centroids: NDArray) -> Array:
         """(n, k) Euclidean distances sqrt(D) on the device, in the compute dtype."""
@@ -159,9 +157,16 @@ class DeviceSource(ArraySource):
         cuda.distances(self.gpu, self.device_rows, centroids, out)
         return out
 
-    def own_distances(self, centroids: NDArray) -> Array:
+    def own_distances(self, centroids: NDArray, labels: Array) -> Array:
         """(n,) D of each row to the centroid of its label, on the device."""
-        return cuda.own_distances(self.gpu, self.device_rows, centroids, self._labels)
+        return cuda.own_distances(self.gpu, self.device_rows, centroids, labels)
+
+    def farthest(self, centroids: NDArray, count: int) -> list[Far]:
+        """Up to `count` rows of different content, farthest first; equal D by content, least first."""
+        D = self.own_distances(centroids, self._labels)
+        if self.device_weights is not None:
+            D[self.device_weights == 0] = 0.0  # a row without weight is no row
+        return self._farthest(D, count)
 
     def potential(self) -> kernels.Potential:
         """Fresh potentials for a seeding."""

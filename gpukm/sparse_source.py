@@ -89,7 +89,7 @@ class SparseSource(ArraySource):
             sums = sums_like(self.grid, 1)
             self._add(sums, labels, None)
             mean = sums.means()[0]
-            totss = self._inertia_sums(spread, mean[None, :], labels).totals()
+            totss = self._distance_sums(spread, mean[None, :], labels).totals()
             self._stats = ColumnStats(low, high, mean, float(sums.weights()[0]), float(totss[0, 0]))
         return self._stats
 
@@ -157,9 +157,8 @@ class SparseSource(ArraySource):
 
     # -- distances ---------------------------------------------------------------------------------
 
-    def own_distances(self, centroids: NDArray, labels: NDArray[np.int32] | None = None) -> NDArray[np.float64]:
-        """(n,) D of each row to the centroid of its label, by default of the last step."""
-        labels = self._labels if labels is None else labels
+    def own_distances(self, centroids: NDArray, labels: NDArray[np.int32]) -> NDArray[np.float64]:
+        """(n,) D of each row to the centroid of its label."""
         D, order = np.empty(self.n_samples), np.argsort(labels, kind="stable")
 
         def visit(start: int, stop: int, scratch: dict) -> None:
@@ -169,18 +168,16 @@ class SparseSource(ArraySource):
         self.visit_compressed(visit)
         return D
 
-    def _inertia_sums(self, grid: Grid, centroids: NDArray, labels: NDArray[np.int32]) -> Sums:
+    def _inertia_sums(self, centroids: NDArray, labels: NDArray[np.int32]) -> Sums:
+        return self._distance_sums(self._inertia_grid(centroids), centroids, labels)
+
+    def _distance_sums(self, grid: Grid, centroids: NDArray, labels: NDArray[np.int32]) -> Sums:
         D, sums = self.own_distances(centroids, labels), sums_like(grid, len(centroids))
         for start in range(0, self.n_samples, 1 << 14):
             part = slice(start, start + (1 << 14))
             w = None if self.sample_weight is None else self.sample_weight[part]
             kernels.accumulate_scalars(D[part], labels[part], w, sums)
         return sums
-
-    def inertia(self, centroids: NDArray, labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], float]:
-        """((k,) sum of w D of each cluster, their total), each an exact sum rounded once."""
-        sums = self._inertia_sums(self._inertia_grid(centroids), centroids, labels)
-        return sums.totals()[:, 0], float(sums.whole().totals()[0, 0])
 
     def distances(self, centroids: NDArray) -> NDArray:
         """(n, k) Euclidean distances sqrt(D), in the compute dtype."""

@@ -99,8 +99,8 @@ class SphericalKMeans(KMeans):
     def _project(self) -> Projection:
         return unit_centroids
 
-    def _samples(self, X: Any) -> validation.Samples:
-        return unit_rows(super()._samples(X))
+    def _samples_of(self, X: Any) -> validation.Samples:
+        return unit_rows(super()._samples_of(X))
 
     def _weight(self, sample_weight: Any, samples: validation.Samples) -> NDArray[np.float64]:
         weight = super()._weight(sample_weight, samples)
@@ -111,11 +111,13 @@ class SphericalKMeans(KMeans):
             raise ValueError("X has no row with a direction: rows of zeros, and those of weight 0, are left out.")
         return weight
 
-    def _start(self, samples: validation.Samples, rng: np.random.Generator) -> tuple[Callable[..., NDArray[Any]], int]:
-        start, n_init = super()._start(samples, rng)
+    def _start(
+        self, samples: validation.Samples, rng: np.random.Generator, stacklevel: int = 3
+    ) -> tuple[Callable[..., NDArray[Any]], int]:
+        start, n_init = super()._start(samples, rng, stacklevel + 1)
 
-        def unit(source: Any) -> NDArray[Any]:
-            centroids = start(source)
+        def unit(source: Any, X: Array) -> NDArray[Any]:
+            centroids = start(source, X)
             if not centroids.any(axis=1).all():
                 row = int(np.argmin(centroids.any(axis=1)))
                 raise ValueError(f"Starting centroid {row} is zero throughout: it has no direction. Leave it out.")

@@ -121,7 +121,7 @@ class _State:
     def of(cls, source: Source, result: LloydResult) -> "_State":
         sums = source.step(result.centroids).sums
         costs = merge_costs(sums.means(), sums.weights())
-        return cls(source.own_distances(result.centroids), _settle(source, result.centroids)[1], costs)
+        return cls(source.own_distances(result.centroids, source.labels), _settle(source, result.centroids)[1], costs)
 
     def expendable(self, fraction: float) -> int:
         """A centroid, drawn by the inverse square of what losing it costs."""

@@ -201,6 +201,17 @@ def test_what_is_not_allowed_is_refused():
     assert model.labels_ is before
 
 
+def test_its_summary_counts_all_splits():
+    """Sizes and sums of squares of the leaves; iterations of every split, each of which ended by itself."""
+    seen = []
+    model = BisectingKMeans(4, random_state=0, callback=lambda each: seen.append(each) and None).fit(blobs())
+    assert model.n_iter_ == len(seen) and model.converged_
+    assert "clusters of sizes" in str(model.summary())
+    assert not BisectingKMeans(4, random_state=0, max_iter=1, tol=0).fit(blobs()).converged_
+    with pytest.raises(TypeError, match="pickle other estimators"):
+        model.save("never.npz")
+
+
 def test_verbose_prints_the_splits(capsys):
     """A line with the new centroids for each split, as in scikit-learn."""
     BisectingKMeans(4, random_state=0, verbose=1).fit(ROWS)

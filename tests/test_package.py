@@ -37,6 +37,7 @@ BELOW_ESTIMATORS = {
     "_arrays",
     "_containers",
     "_fitted",
+    "_fitting",
     "_sklearn",
     "_validation",
     "array_source",
@@ -63,31 +64,39 @@ ALLOWED = {
     "_validation": {"_arrays", "_containers"},
     "kernels": {"_extras"} | ARRAYS,
     "sources": {"exact"},  # the interface; what it is for arrays comes next
-    "_blocks": {"_threads"} | ARRAYS,
-    "array_source": {"_blocks", "_validation", "kernels", "sources"} | ARRAYS,
+    "_blocks": {"_threads", "sources"} | ARRAYS,
+    "measured": {"_blocks", "_validation", "kernels", "sources"} | ARRAYS,
+    "array_source": {"kernels", "measured", "sources"} | ARRAYS,
     "sparse_source": {"_threads", "_validation", "array_source", "exact", "kernels", "sources"},
-    "seeding": {"exact", "kernels"},
+    "oversampling": {"kernels"},
+    "seeding": {"array_source", "exact", "kernels", "lloyd", "oversampling"},
     "lloyd": {"sources"},
     "device_source": {"_validation", "array_source", "exact", "kernels", "sources"},
     "placing": {"_arrays", "_validation", "array_source", "device_source", "kernels", "sparse_source"},
     "swap": {"exact", "lloyd", "sources"},
     "refine": {"lloyd", "swap"},
+    "minibatch": {"sources"},
+    "batches": {"array_source", "kernels"},
     "_fitted": {"_arrays", "_sklearn", "_validation", "array_source", "placing"},
+    "_fitting": BELOW_ESTIMATORS - {"_fitting"},
     "estimators": BELOW_ESTIMATORS,
+    "minibatch_start": {"array_source", "batches"},
+    "minibatch_kmeans": {"batches", "minibatch", "minibatch_start"} | BELOW_ESTIMATORS,
     "bisecting": {"estimators"} | BELOW_ESTIMATORS,
     "spherical": {"estimators", "exact"} | BELOW_ESTIMATORS,
     "functions": {"estimators", "swap"} | BELOW_ESTIMATORS,
     "info": {"_extras", "_threads", "gpukm", "kernels"},
-    "model_io": {"_arrays", "_containers", "_files", "_validation", "estimators", "gpukm", "sources"},
+    "model_io": {"_arrays", "_containers", "_files", "_fitting", "_validation", "gpukm", "sources"}
+    | {"estimators", "minibatch_kmeans"},
     "quantize": {"_files", "_images", "array_source", "estimators"},
     "tables": {"_columns", "_csv", "_extras", "_files"},
     "_commands": {"_files", "estimators", "info", "sources", "model_io", "quantize", "tables"},
     "cli": {"_commands", "_validation", "gpukm"},
     "__main__": {"cli"},
-    "gpukm": {"bisecting", "estimators", "functions", "model_io", "quantize", "spherical"},
+    "gpukm": {"bisecting", "estimators", "functions", "minibatch_kmeans", "model_io", "quantize", "spherical"},
 }
-# The one import that goes up, inside a method: KMeans.save is a convenience for gpukm.model_io.save.
-UPWARDS = {("estimators", "model_io")}
+# The one import that goes up, inside a method: save is a convenience for gpukm.model_io.save.
+UPWARDS = {("_fitting", "model_io")}
 
 # Which modules may import an optional package, and then only inside a function.
 OPTIONAL = {
@@ -237,6 +246,7 @@ def test_the_public_names_are_these():
     assert gpukm.__all__ == [
         "BisectingKMeans",
         "KMeans",
+        "MiniBatchKMeans",
         "SphericalKMeans",
         "__version__",
         "k_means",
@@ -250,6 +260,7 @@ def test_the_public_names_are_these():
     for name in (
         "BisectingKMeans",
         "KMeans",
+        "MiniBatchKMeans",
         "SphericalKMeans",
         "k_means",
         "kmeans_plusplus",

@@ -3,6 +3,7 @@
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
 from gpukm.kernels.arrange import codes, order_of, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
+from gpukm.kernels.candidates import Candidates
 from gpukm.kernels.columns import extremes
 from gpukm.kernels.csr import CSR
 from gpukm.kernels.csr import Scorer as ScorerCSR
@@ -20,6 +21,7 @@ from gpukm.kernels.potential_csr import PotentialCSR
 __all__ = [
     "CSR",
     "FEW",
+    "Candidates",
     "Frame",
     "Potential",
     "PotentialCSR",
