@@ -198,6 +198,19 @@ def _memory(data: dict) -> str:
     return _table([*head, "gpukm on uint8, MiB", f"{BASE} on uint8, MiB"], rows)
 
 
+def _optima(data: dict) -> str:
+    from optima import hits
+
+    names = list(data["results"][0]["contestants"])
+    rows = []
+    for row in data["results"]:
+        runs = [row["contestants"][name] for name in names]
+        shares = [f"{hits(found, row['best']):.0%}" for found in runs]
+        longest = max(median(run["seconds"] for run in found) for found in runs)
+        rows.append([*_shape(row), f"{row['seconds']:.3g}", *shares, f"{longest / row['seconds']:.2f}"])
+    return _table(["set", "rows", "k", "time, s", *names, "longest median time / time"], rows)
+
+
 def _minibatch(data: dict) -> str:
     rows = []
     for row in data["results"]:
@@ -262,6 +275,7 @@ TABLES = {
     "memory": ("memory", _memory),
     "minibatch": ("minibatch", _minibatch),
     "oversampling": ("oversampling", _oversampling),
+    "optima": ("optima", _optima),
     "stream": ("stream", _stream),
 }
 

@@ -10,23 +10,40 @@ from typing import TYPE_CHECKING, Any
 from gpukm.quantize import quantize
 
 if TYPE_CHECKING:
+    from gpukm.bisecting import BisectingKMeans
     from gpukm.estimators import KMeans
-    from gpukm.functions import k_means, kmeans_plusplus
+    from gpukm.functions import k_means, kmeans_plusplus, random_swap
     from gpukm.minibatch_kmeans import MiniBatchKMeans
     from gpukm.model_io import load
     from gpukm.readers import open_rows
+    from gpukm.spherical import SphericalKMeans
 
 __version__ = "0.1.0"
 
-__all__ = ["KMeans", "MiniBatchKMeans", "__version__", "k_means", "kmeans_plusplus", "load", "open_rows", "quantize"]
+__all__ = [
+    "BisectingKMeans",
+    "KMeans",
+    "MiniBatchKMeans",
+    "SphericalKMeans",
+    "__version__",
+    "k_means",
+    "kmeans_plusplus",
+    "load",
+    "open_rows",
+    "quantize",
+    "random_swap",
+]
 
 _HOMES = {
+    "BisectingKMeans": "gpukm.bisecting",
     "KMeans": "gpukm.estimators",
     "MiniBatchKMeans": "gpukm.minibatch_kmeans",
+    "SphericalKMeans": "gpukm.spherical",
     "k_means": "gpukm.functions",
     "kmeans_plusplus": "gpukm.functions",
     "load": "gpukm.model_io",
     "open_rows": "gpukm.readers",
+    "random_swap": "gpukm.functions",
 }
 
 

@@ -6,11 +6,20 @@ import array_api_compat
 import numpy as np
 
 Array = Any
+_NUMPY = np.empty(0)
 
 
 def array_namespace(*arrays: Array) -> Any:
-    """The array-API namespace of `arrays`; raises TypeError when they do not share one."""
-    return array_api_compat.array_namespace(*arrays)
+    """The array-API namespace of `arrays`; raises TypeError when they do not share one.
+
+    A SciPy sparse matrix counts as an array of NumPy's: what belongs to it is dense.
+    """
+    return array_api_compat.array_namespace(*(_NUMPY if is_sparse(a) else a for a in arrays))
+
+
+def is_sparse(X: object) -> bool:
+    """Whether `X` is a SciPy sparse matrix or sparse array, of any format."""
+    return type(X).__module__.startswith("scipy.sparse") and hasattr(X, "tocsr")
 
 
 def is_array(X: object) -> bool:
@@ -62,4 +71,12 @@ def cuda_device(X: Array) -> int | None:
 
 def on_host(X: Array) -> bool:
     """Whether `X` lies in the memory of the host."""
-    return "cpu" in str(array_api_compat.device(X)).lower()
+    return is_sparse(X) or "cpu" in str(array_api_compat.device(X)).lower()
+
+
+def take_rows(X: Array, rows: np.ndarray) -> Array:
+    """Rows of `X` by index, in its namespace, dtype and device."""
+    xp = array_namespace(X)
+    if is_numpy(xp):
+        return X[rows]
+    return xp.take(X, from_numpy(np.asarray(rows, np.int64), X), axis=0)

@@ -49,6 +49,20 @@ def as_array(X: Any, name: str = "X") -> Array:
     return array
 
 
+def as_csr(X: Any) -> Any:
+    """A SciPy sparse matrix of any format in compressed rows, each place stored once; no copy where it is that already.
+
+    Of other formats, and where places are stored twice, the stored values are copied.
+    """
+    if X.ndim != 2:
+        raise ValueError(f"Expected 2D array, got 1D array instead: X has shape {X.shape}, but takes a row per sample.")
+    X = X.tocsr()
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
+
+
 def feature_names(X: Any) -> NDArray[Any] | None:
     """Return the column names of a pandas or polars DataFrame or a pyarrow Table, if all are strings; else None."""
     names = getattr(X, "columns", None) if hasattr(X, "to_numpy") else getattr(X, "column_names", None)
@@ -73,7 +87,7 @@ def dtype_name(array: Array) -> str:
 
 def check_integers(array: Array, xp: Any, name: str) -> None:
     """Raise for int64 or uint64 values that float64 cannot hold."""
-    if dtype_name(array) in ("int64", "uint64"):
+    if dtype_name(array) in ("int64", "uint64") and array.shape[0]:
         for value in (int(xp.max(array)), int(xp.min(array))):
             if abs(value) > EXACT:
                 raise _too_large(value, name)

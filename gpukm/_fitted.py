@@ -23,6 +23,7 @@ class FittedCentroids(SklearnProtocols):
 
     cluster_centers_: Array
     max_memory: int
+    _takes_chunks = True  # whether rows that are read a few at a time will do
 
     def predict(self, X: Any, *, out: PathLike | None = None, force: bool = False) -> Array:
         """Return the nearest centroid of each row.
@@ -103,20 +104,28 @@ class FittedCentroids(SklearnProtocols):
             source = stream_of(rows, weigh, device=self._device, max_memory=int(self.max_memory), least=fitted.dtype)
             centroids = np.ascontiguousarray(fitted, source.dtype)
         else:
-            source, centroids = self._source(rows, weigh(rows.array.shape[0]))
+            source, centroids = self._source(rows, self._weight(sample_weight, rows))
         return -float(source.inertia(centroids, source.assign(centroids))[1])
+
+    def _samples_of(self, X: Any) -> validation.Samples:
+        """X as it is clustered."""
+        return validation.check_samples(X, sparse=self._takes_sparse)
+
+    def _weight(self, sample_weight: Any, samples: validation.Samples) -> NDArray[np.float64] | None:
+        """Weights of the rows, or None for ones."""
+        return validation.check_sample_weight(sample_weight, samples.array.shape[0])
 
     def _check_new(self, X: Any, method: str, *, whole: bool = True) -> Any:
         """Return X as checked samples; unless they have to be in memory as a `whole`, `Chunks` where they are large."""
         self._check_is_fitted()
         name, d = type(self).__name__, int(self.cluster_centers_.shape[1])
-        reader = None if whole else as_reader(X)
+        reader = None if whole or not self._takes_chunks else as_reader(X)
         self._check_feature_names(X if reader is None else reader)
         rows = X if reader is None else open_rows_of(reader, int(self.max_memory), d, self._device)[0]
         if isinstance(rows, Chunks):
             width, like = rows.n_features or d, np.empty(0)
         else:
-            rows = validation.check_samples(rows)
+            rows = self._samples_of(rows)
             width, like = rows.array.shape[1], rows.array
         validation.check_n_features(width, d, name)
         validation.check_same_place(like, self.cluster_centers_, f"{name}.{method}")

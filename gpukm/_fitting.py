@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from gpukm._containers import feature_names
 from gpukm._fitted import FittedCentroids
 from gpukm._sklearn import ConvergenceWarning, exception_class
 from gpukm.array_source import ArraySource
+from gpukm.lloyd import Projection
 from gpukm.seeding import seed
 from gpukm.sources import Iteration
 from gpukm.summary import Summary
@@ -43,6 +44,12 @@ class FittingCentroids(FittedCentroids):
     size_: Array
 
     _restarts = 10  # of an `init` that draws evenly
+    _rules: ClassVar[dict[str, Any]] = {}  # of parameters that mean something else, or nothing, elsewhere
+
+    @property
+    def _project(self) -> Projection | None:
+        """What makes centroids of means, where they are not the means themselves."""
+        return None
 
     def _fit(self, X: Any, sample_weight: Any) -> None:
         """Fit; a warning's stacklevel reckons with two callers above this."""
@@ -86,12 +93,12 @@ class FittingCentroids(FittedCentroids):
         self, X: Any, sample_weight: Any
     ) -> tuple[NDArray[Any] | None, validation.Samples, NDArray[np.float64] | None, np.random.Generator]:
         """Return column names, samples, weights and random numbers of a fit."""
-        validation.check_parameters(type(self).__name__, self.get_params(deep=False))
+        validation.check_parameters(type(self).__name__, self.get_params(deep=False), self._rules)
         names = feature_names(X)
-        samples = validation.check_samples(X)
+        samples = self._samples_of(X)
         validation.check_device(self.device, samples.array)
         n_samples = samples.array.shape[0]
-        weight = validation.check_sample_weight(sample_weight, n_samples)
+        weight = self._weight(sample_weight, samples)
         validation.check_enough_samples(n_samples, self.n_clusters, weight)
         return names, samples, weight, validation.check_random_state(self.random_state)
 

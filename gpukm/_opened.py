@@ -46,21 +46,30 @@ def open_rows_of(
     return (np.concatenate([chunk.copy() for _, chunk in chunks]) if small else chunks), names
 
 
-def open_samples(X: Any, sample_weight: Any, *, n_clusters: int, max_memory: int, device: str) -> Opened:
-    """Check X and the weights, and make the source that suits them."""
+def open_samples(model: Any, X: Any, sample_weight: Any) -> Opened:
+    """Check X and the weights for the fit of an estimator, and make the source that suits them."""
+    max_memory, device = int(model.max_memory), model.device
     rows, names = open_rows_of(X, max_memory, device=device)
 
-    def weigh(n_samples: int) -> NDArray[np.float64] | None:
-        weight = validation.check_sample_weight(sample_weight, n_samples)
-        validation.check_enough_samples(n_samples, n_clusters, weight)
+    def weigh(n_samples: int, samples: validation.Samples | None = None) -> NDArray[np.float64] | None:
+        if samples is None:
+            weight = validation.check_sample_weight(sample_weight, n_samples)
+        else:
+            weight = model._weight(sample_weight, samples)
+        validation.check_enough_samples(n_samples, model.n_clusters, weight)
         return weight
 
     if isinstance(rows, Chunks):
+        if not model._takes_chunks:
+            raise ValueError(
+                f"{rows.name} takes up more than max_memory={max_memory} bytes, and {type(model).__name__} needs the "
+                f"rows in memory. Read them first, as with numpy.load, or use a larger max_memory."
+            )
         stream = stream_of(rows, weigh, device=device, max_memory=max_memory)
         return Opened(stream, validation.Samples(stream.stand_in, np, stream.dtype), names, X)
-    samples = validation.check_samples(rows)
+    samples = model._samples_of(rows)
     validation.check_device(device, samples.array)
-    weight = weigh(int(samples.array.shape[0]))
+    weight = weigh(int(samples.array.shape[0]), samples)
     source = source_of(samples, weight, device=device, max_memory=max_memory)
     return Opened(source, samples, names, samples.array)
 

@@ -44,6 +44,8 @@ class SklearnProtocols:
 
     # scikit-learn reads this to know which outputs `set_output` may wrap
     _sklearn_auto_wrap_output_keys = frozenset({"transform"})
+    # whether fit and predict take SciPy's sparse matrices
+    _takes_sparse = False
     # names of methods that take sample_weight, for metadata routing
     _weighted_methods: tuple[str, ...] = ("fit", "score")
 
@@ -242,7 +244,7 @@ class SklearnProtocols:
             estimator_type="clusterer",
             target_tags=TargetTags(required=False),
             transformer_tags=TransformerTags(preserves_dtype=["float64", "float32"]),
-            input_tags=InputTags(),
+            input_tags=InputTags(sparse=self._takes_sparse),
             array_api_support=True,
         )
 

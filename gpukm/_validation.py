@@ -15,6 +15,7 @@ objects that are numbers, as lists of Decimal  float64
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm import _arrays
-from gpukm._containers import as_array, check_integers, dtype_name
+from gpukm._containers import as_array, as_csr, check_integers, dtype_name
 
 Array = Any
 
@@ -48,9 +49,9 @@ class Samples(NamedTuple):
     dtype: np.dtype[Any]  # to compute in: float32 or float64
 
 
-def check_samples(X: Any, *, name: str = "X") -> Samples:
+def check_samples(X: Any, *, name: str = "X", sparse: bool = False) -> Samples:
     """Return X, of any supported kind, as a 2-D array of numbers, neither copied nor cast; NaN are not looked for."""
-    array = as_array(X, name)
+    array = as_csr(X) if sparse and _arrays.is_sparse(X) else as_array(X, name)
     xp = _arrays.array_namespace(array)
     dtype = compute_dtype(array, name)
     shape = tuple(int(length) for length in array.shape)
@@ -73,7 +74,7 @@ def check_samples(X: Any, *, name: str = "X") -> Samples:
                 f"Found array with 0 {what} (shape={shape}) while a minimum of 1 is required. "
                 f"Check how {name} was selected or read."
             )
-    check_integers(array, xp, name)
+    check_integers(array.data if _arrays.is_sparse(array) else array, xp, name)
     return Samples(array, xp, dtype)
 
 
@@ -255,14 +256,8 @@ def _is_real(least: float) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, Real) and not _is_bool(value) and least <= float(value) < np.inf
 
 
-def _is_n_init(value: Any) -> bool:
-    return value == "auto" if isinstance(value, str) else _is_int(1)(value)
-
-
 def _is_device(value: Any) -> bool:
-    if not isinstance(value, str):
-        return False
-    return value in ("auto", "cpu", "cuda") or (value.startswith("cuda:") and value[5:].isdecimal())
+    return isinstance(value, str) and re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is not None
 
 
 def _is_init(value: Any) -> bool:
@@ -276,8 +271,13 @@ def _is_random_state(value: Any) -> bool:
     return value is None or isinstance(value, kinds) or _is_int(0)(value)
 
 
-def _one_of(values: Iterable[str]) -> str:
+def _one_of(values: Iterable[str | None]) -> str:
     return "a str among {" + ", ".join(repr(value) for value in values) + "}"
+
+
+def words(*values: str | None) -> tuple[Callable[[Any], bool], str]:
+    """The rule of a parameter that is one of some strings, or None where that is among them."""
+    return lambda value: (value is None or isinstance(value, str)) and value in values, _one_of(values)
 
 
 _GENERATORS = "None, an int in the range [0, inf), or a numpy.random Generator, RandomState, SeedSequence, BitGenerator"
@@ -285,33 +285,36 @@ _GENERATORS = "None, an int in the range [0, inf), or a numpy.random Generator, 
 _PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("n_clusters", "batch_size"), (_is_int(1), "an int in the range [1, inf)")),
     "init": (_is_init, _one_of(INITS) + ", a callable, or an array of shape (n_clusters, n_features)"),
-    "n_init": (_is_n_init, "'auto' or an int in the range [1, inf)"),
+    "n_init": (lambda n: words("auto")[0](n) or _is_int(1)(n), "'auto' or an int in the range [1, inf)"),
     **dict.fromkeys(("max_iter", "refine"), (_is_int(0), "an int in the range [0, inf)")),
-    "max_no_improvement": (lambda value: value is None or _is_int(0)(value), "None or an int in the range [0, inf)"),
+    **dict.fromkeys(
+        ("max_no_improvement", "n_swaps"),
+        (lambda value: value is None or _is_int(0)(value), "None or an int in the range [0, inf)"),
+    ),
     **dict.fromkeys(("tol", "reassignment_ratio"), (_is_real(0), "a finite float in the range [0.0, inf)")),
     "verbose": (lambda value: _is_bool(value) or _is_int(0)(value), "a bool or an int in the range [0, inf)"),
     "random_state": (_is_random_state, _GENERATORS),
     **dict.fromkeys(("copy_x", "compute_labels"), (_is_bool, "a bool")),
-    "algorithm": (lambda value: isinstance(value, str) and value in ALGORITHMS, _one_of(ALGORITHMS)),
+    "algorithm": words(*ALGORITHMS),
     "device": (_is_device, _one_of(("auto", "cpu", "cuda")) + " or 'cuda:N' with a device number N"),
     "max_memory": (_is_real(1), "a number of bytes in the range [1, inf)"),
     "callback": (lambda value: value is None or callable(value), "None or a callable that takes one Iteration"),
     "checkpoint": (lambda value: value is None or isinstance(value, str | os.PathLike), "None or the path of a file"),
     "checkpoint_every": (_is_real(0), "a number of seconds in the range [0, inf)"),
+    "max_seconds": (lambda value: value is None or _is_real(0)(value), "None or a number of seconds in [0, inf)"),
     "n_local_trials": (lambda value: value is None or _is_int(1)(value), "None or an int in the range [1, inf)"),
     "init_size": (lambda value: value is None or _is_int(1)(value), "None or an int in the range [1, inf)"),
 }
 
 
-def check_parameters(owner: str, parameters: Mapping[str, Any]) -> None:
-    """Raise InvalidParameterError for the first parameter whose value is not allowed."""
+def check_parameters(owner: str, parameters: Mapping[str, Any], own: Mapping[str, Any] | None = None) -> None:
+    """Raise InvalidParameterError for the first parameter whose value is not allowed; `own` rules go first."""
     for name, value in parameters.items():
-        allowed, text = _PARAMETERS[name]
+        allowed, text = (own or {}).get(name) or _PARAMETERS[name]
         if allowed(value):
             continue
         given = repr(value)
         given = given if len(given) <= 100 else given[:97] + "..."
-        words = [word for word in (*INITS, *ALGORITHMS, "auto", "cpu", "cuda") if repr(word) in text]
-        close = difflib.get_close_matches(value, words, 1) if isinstance(value, str) else []
+        close = difflib.get_close_matches(value, re.findall("'([^']*)'", text), 1) if isinstance(value, str) else []
         meant = f" Did you mean {close[0]!r}?" if close else ""
         raise InvalidParameterError(f"The {name!r} parameter of {owner} must be {text}. Got {given} instead.{meant}")

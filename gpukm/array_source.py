@@ -198,10 +198,9 @@ class ArraySource(Measured):
     def without(self, sums: Sums, indices: NDArray[np.int64]) -> Sums:
         """`sums` without the rows `indices`, taken out of the clusters of the last step."""
         out = sums_like(sums.grid, sums.store.shape[1])
-        weights = None if self.sample_weight is None else self.sample_weight[indices]
         for start in range(0, len(indices), 4096):
             part = slice(start, start + 4096)
-            w = None if weights is None else weights[part]
+            w = None if self.sample_weight is None else self.sample_weight[indices[part]]
             labels = to_numpy(self._labels[from_numpy(indices[part], self._labels)])
             kernels.accumulate(self.rows(indices[part]), np, labels, out, weights=w)
         rest = sums.copy()

@@ -147,6 +147,7 @@ class DeviceSource(ArraySource):
 
     def _inertia_sums(self, centroids: NDArray, labels: Array) -> Sums:
         spread = cuda.DeviceSums.zeros(self.gpu, self._inertia_grid(centroids), len(centroids))
+        labels = self.gpu.to_device(labels)
         cuda.add_inertia(self.gpu, self.device_rows, centroids, labels, self.device_weights, spread)
         return spread.to_host(self.gpu)
 

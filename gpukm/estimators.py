@@ -3,7 +3,8 @@
 import os
 import warnings
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from gpukm._arrays import from_numpy
 from gpukm._fitting import FittingCentroids
 from gpukm._opened import open_samples
 from gpukm.checkpoint import Checkpoint, fit_identity
+from gpukm.hartigan_wong import hartigan_wong
+from gpukm.lloyd import lloyd
+from gpukm.macqueen import macqueen
+from gpukm.refine import REFINEMENTS, Refinement
 from gpukm.runs import best_run
 from gpukm.sources import Iteration
 
@@ -64,6 +69,10 @@ class KMeans(FittingCentroids):
         memory map or made by a function are read in chunks if they take up more.
     callback : callable or None, default=None
         Called with each `Iteration` of each run; something true ends the run.
+    refine : {"random-swap", "hartigan-wong"} or None, default=None
+        A search that goes on from the best run and never raises the inertia: "random-swap" moves one centroid at a time
+        elsewhere, followed by Lloyd's iterations, until 50 moves in a row are in vain (`gpukm.random_swap`);
+        "hartigan-wong" moves one row at a time, as that algorithm does. `max_iter` counts anew.
     checkpoint : str, path or None, default=None
         A file for the state of a fit, replaced atomically. Where it exists, fit goes on from it to the bits that it
         would have reached without interruption; a file of another fit or of another kind is refused.
@@ -87,7 +96,7 @@ class KMeans(FittingCentroids):
     converged_ : bool
         Whether the best run ended by itself, within ``tol``.
     engine_ : str
-        The engine that ran: "numpy", "numba", "cuda", or "array-api:torch" and the like.
+        The engine that ran: "numpy", "numba", "numpy-csr" (sparse), "cuda", or "array-api:torch" and the like.
     history_ : list of Iteration
         Inertia, shift, seconds, changed, undecided and relocated rows of each iteration of the best run.
     withinss_ : float64 array of shape (n_clusters,)
@@ -99,8 +108,9 @@ class KMeans(FittingCentroids):
 
     Notes
     -----
-    X may be a NumPy array of any strides and byte order, a list, a pandas or polars DataFrame, a pyarrow Table, or an
-    array of any array-API namespace; arrays come back in the namespace and on the device of X. float32, float16, bool
+    X may be a NumPy array of any strides and byte order, a list, a pandas or polars DataFrame, a pyarrow Table, a SciPy
+    sparse matrix (clustered as it is stored, in compressed rows, to the bits of the dense matrix), or an array of any
+    array-API namespace; arrays come back in the namespace and on the device of X. float32, float16, bool
     and integers of up to 16 bits are computed in float32, which holds them exactly, the rest in float64. X is converted
     block by block, so that a uint8 data set stays uint8.
 
@@ -123,6 +133,9 @@ class KMeans(FittingCentroids):
     16.0
     """
 
+    _takes_sparse = True
+    _rules: ClassVar = {"refine": validation.words(None, *REFINEMENTS)}
+
     def __init__(
         self,
         n_clusters: int = 8,
@@ -138,6 +151,7 @@ class KMeans(FittingCentroids):
         device: str = "auto",
         max_memory: int = 64 * 2**20,
         callback: Callable[[Iteration], Any] | None = None,
+        refine: str | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: float = 60.0,
     ) -> None:
@@ -153,15 +167,21 @@ class KMeans(FittingCentroids):
         self.device = device
         self.max_memory = max_memory
         self.callback = callback
+        self.refine = refine
         self.checkpoint = checkpoint
         self.checkpoint_every = checkpoint_every
 
-    def _fit(self, X: Any, sample_weight: Any) -> None:
-        validation.check_parameters(type(self).__name__, self.get_params(deep=False))
-        k, memory = int(self.n_clusters), int(self.max_memory)
-        checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint, float(self.checkpoint_every))
-        opened = open_samples(X, sample_weight, n_clusters=k, max_memory=memory, device=self.device)
-        source, samples, names, given = opened
+    def _fit(self, X: Any, sample_weight: Any, refine: Refinement | None = None) -> None:
+        validation.check_parameters(type(self).__name__, self.get_params(deep=False), self._rules)
+        search: Any = {"hartigan-wong": hartigan_wong, "macqueen": macqueen}.get(self.algorithm)
+        checkpoint = None
+        if self.checkpoint is not None:
+            if search is not None:
+                raise ValueError(f"checkpoint goes with algorithm='lloyd', not with algorithm={self.algorithm!r}")
+            checkpoint = Checkpoint(self.checkpoint, float(self.checkpoint_every))
+        if search is None:
+            search = lloyd if self._project is None else partial(lloyd, project=self._project)
+        source, samples, names, given = open_samples(self, X, sample_weight)
         rng = validation.check_random_state(self.random_state)
         drawn_from = rng.bit_generator.state
         start, n_init = self._start(samples, rng)
@@ -173,7 +193,7 @@ class KMeans(FittingCentroids):
             )
 
         stats = source.stats()  # the first look at the values: raises for NaN and infinity
-        source.arrange(k)
+        source.arrange(int(self.n_clusters))
         tol = float(self.tol) * stats.totss / (stats.total_weight * source.n_features)
         if checkpoint is not None:
             checkpoint.match(fit_identity(self, source, n_init, drawn_from))
@@ -186,6 +206,8 @@ class KMeans(FittingCentroids):
             tol=tol,
             callback=self.callback,
             verbose=bool(self.verbose),
+            search=search,
+            refine=REFINEMENTS.get(self.refine or "", refine),
             checkpoint=checkpoint,
         )
 

@@ -1,6 +1,8 @@
-"""k_means() and kmeans_plusplus(), as scikit-learn has them."""
+"""k_means() and kmeans_plusplus(), as scikit-learn has them; and random_swap()."""
 
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from gpukm.estimators import KMeans
 from gpukm.placing import source_of
 from gpukm.seeding import seed
 from gpukm.sources import Iteration
+from gpukm.swap import random_swap as swap
 
 Array = Any  # an array of any array-API namespace
 
@@ -82,6 +85,79 @@ def k_means(
     return (*result, model.n_iter_) if return_n_iter else result
 
 
+def random_swap(
+    X: Any,
+    n_clusters: int,
+    *,
+    n_swaps: int | None = None,
+    max_seconds: float | None = None,
+    sample_weight: Any = None,
+    init: Any = "k-means++",
+    n_init: Any = "auto",
+    max_iter: int = 300,
+    tol: float = 1e-4,
+    verbose: int = 0,
+    random_state: Any = None,
+    device: str = "auto",
+    max_memory: int = 64 * 2**20,
+    callback: Callable[[Iteration], Any] | None = None,
+) -> tuple[Array, Array, float]:
+    """Cluster the rows of X, then move single centroids elsewhere as long as that helps (Fränti 2018).
+
+    Where Lloyd's algorithm ends depends on where it starts: two centroids may share a cluster while another serves two.
+    Moving one across, and then a few iterations, mends that; restarting (`n_init`) seldom does when clusters are many.
+    Where to is chosen as in k-means++, which one is drawn by what its loss would cost (`gpukm.swap`).
+
+    ``KMeans(refine="random-swap")`` is the same search with the default budget.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The rows to cluster.
+    n_clusters : int
+        Clusters to find.
+    n_swaps : int or None, default=None
+        Moves to try: a budget that gives the same result everywhere.
+    max_seconds : float or None, default=None
+        Time for the whole call; the runs of `n_init` are finished in any case, and so is the move at hand. What is
+        found depends on the speed of the machine. Without either budget the search ends when 50 moves in a row were in
+        vain.
+    sample_weight, init, n_init, max_iter, tol, verbose, random_state, device, max_memory, callback
+        See `gpukm.KMeans`.
+
+    Returns
+    -------
+    centroids : array of shape (n_clusters, n_features), float32 or float64
+    labels : int32 array of shape (n_samples,)
+    inertia : float
+        Weighted sum of squared distances, never more than that of `gpukm.k_means` with the same arguments.
+
+    Examples
+    --------
+    >>> from gpukm import random_swap
+    >>> X = [[0.0], [1.0], [9.0], [10.0], [40.0], [41.0]]
+    >>> random_swap(X, 3, init=[[0.0], [1.0], [20.0]], random_state=0)[2]
+    1.5
+    """
+    began = time.perf_counter()
+    validation.check_parameters("random_swap", {"n_swaps": n_swaps, "max_seconds": max_seconds})
+    deadline = None if max_seconds is None else began + float(max_seconds)
+    model = KMeans(
+        n_clusters,
+        init=init,
+        n_init=n_init,
+        max_iter=max_iter,
+        tol=tol,
+        verbose=verbose,
+        random_state=random_state,
+        device=device,
+        max_memory=max_memory,
+        callback=callback,
+    )
+    model._fit(X, sample_weight, refine=partial(swap, n_swaps=n_swaps, deadline=deadline))
+    return model.cluster_centers_, model.labels_, model.inertia_
+
+
 def kmeans_plusplus(
     X: Any,
     n_clusters: int,
@@ -118,7 +194,7 @@ def kmeans_plusplus(
     """
     parameters = {"n_clusters": n_clusters, "random_state": random_state, "n_local_trials": n_local_trials}
     validation.check_parameters("kmeans_plusplus", parameters | {"max_memory": max_memory})
-    samples = validation.check_samples(X)
+    samples = validation.check_samples(X, sparse=True)
     weight = validation.check_sample_weight(sample_weight, samples.array.shape[0])
     validation.check_enough_samples(samples.array.shape[0], n_clusters, weight)
     rng = validation.check_random_state(random_state)

@@ -71,9 +71,8 @@ def _engines(threads: int, extras: dict[str, dict[str, str | None]]) -> dict[str
     cupy = next((version for name in ("cuda12", "cuda13") for version in extras[name].values() if version), None)
     if cupy:
         runs["CuPy, and others on a GPU"] = f"engine 'cuda' (CuPy {cupy}), on the GPU of the array"
-    if version := installed("torch"):
-        runs["torch on the CPU"] = f"engine 'array-api:torch' (torch {version})"
-    runs["other array-API libraries"] = "engine 'array-api:<library>', on the device of the array"
+    runs["other libraries' arrays on the host"] = "the same, without a copy"
+    runs["arrays on other devices"] = "engine 'array-api:<library>', where they are"
     return runs
 
 

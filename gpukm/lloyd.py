@@ -14,6 +14,8 @@ from gpukm.sources import Iteration, SampleSource, Step
 
 log = logging.getLogger("gpukm")
 
+Projection = Callable[[NDArray[np.float64], NDArray], NDArray]  # (means, centroids before) -> centroids, in their dtype
+
 
 @dataclass
 class LloydResult:
@@ -40,6 +42,7 @@ def lloyd(
     verbose: bool = False,
     done: Sequence[Iteration] = (),
     keep: Callable[[NDArray, NDArray, list[Iteration]], None] | None = None,
+    project: Projection | None = None,
 ) -> LloydResult:
     """Run Lloyd's algorithm (Lloyd 1982) from `centroids`.
 
@@ -56,6 +59,7 @@ def lloyd(
     verbose : print a line an iteration
     done : iterations of an earlier, interrupted call, which ended in `centroids`
     keep : called after each iteration with the centroids before and after it and the iterations so far
+    project : what makes centroids of the means and those before, where they are not the means themselves
 
     Returns
     -------
@@ -67,7 +71,7 @@ def lloyd(
     converged = bool(history) and history[-1].shift <= tol
     try:
         while len(history) < max_iter and not converged:
-            if callback is None and keep is None and not verbose:
+            if callback is None and keep is None and project is None and not verbose:
                 ahead = source.ahead(centroids, max_iter - len(history), tol)
                 if ahead.iterations:
                     history += [replace(one, iteration=len(history) + one.iteration) for one in ahead.iterations]
@@ -76,7 +80,7 @@ def lloyd(
             began = time.perf_counter()
             step = source.step(centroids)
             means = step.sums.means()
-            new, relocated = update(source, step, centroids, means)
+            new, relocated = update(source, step, centroids, means, project)
             moves = (new.astype(np.float64) - centroids) ** 2
             shift = fsum(moves.ravel())
             state = _inertia(source, step, centroids, means)
@@ -89,6 +93,9 @@ def lloyd(
                 keep(before, centroids, history)
             if verbose:
                 print(f"Iteration {len(history)}, inertia {state}")
+                if converged:
+                    why = "strict convergence" if settled else f"center shift {shift} within tolerance {tol}"
+                    print(f"Converged at iteration {len(history)}: {why}.")
             log.debug("%s", history[-1])
             if callback is not None and callback(history[-1]):
                 break
@@ -102,21 +109,28 @@ def lloyd(
     return LloydResult(centroids, labels, inertia, withinss, sizes, len(history), converged, history, interrupted)
 
 
-def update(source: SampleSource, step: Step, centroids: NDArray, means: NDArray[np.float64]) -> tuple[NDArray, int]:
+def update(
+    source: SampleSource,
+    step: Step,
+    centroids: NDArray,
+    means: NDArray[np.float64],
+    project: Projection | None = None,
+) -> tuple[NDArray, int]:
     """(new centroids, how many were relocated): means, and for clusters without weight the farthest rows.
 
     As in scikit-learn the n-th empty cluster gets the n-th farthest row, which leaves its old cluster, with all rows
     equal to it. A cluster for which no row is left (all coincide with their centroids) stays where it was.
     """
     empty = np.flatnonzero(step.sums.empty)
+    project = project or (lambda means, before: means.astype(before.dtype))
     if len(empty) == 0:
-        return means.astype(centroids.dtype), 0
+        return project(means, centroids), 0
     far = source.farthest(centroids, len(empty))
     sums = step.sums
     if far:
         sums = source.without(sums, np.concatenate([row.indices for row in far]))
         means = sums.means()
-    new = np.where(sums.empty[:, None], centroids, means.astype(centroids.dtype))
+    new = np.where(sums.empty[:, None], centroids, project(means, centroids))
     for cluster, row in zip(empty, far, strict=False):
         new[cluster] = row.row
     return new, len(far)

@@ -26,18 +26,28 @@ def source_of(
     samples : from `validation.check_samples`
     sample_weight : (n,) float64 on the host, or None
     dtype : compute dtype; None for that of the samples
-    device : "auto" computes where X is: arrays on a CUDA device by the CUDA engine where CuPy is installed, by the
+    device : "auto" computes where X is: arrays of any library on the host as NumPy's, without a copy; SciPy's sparse
+        matrices as they are stored; arrays on a CUDA device by the CUDA engine where CuPy is installed, by the
         array-API engine otherwise. "cuda" and "cuda:N" copy an X on the host to that device
     max_memory : bytes for temporaries
 
     Raises
     ------
     ImportError, ValueError
-        `device` asks for CUDA, and CuPy or the device is missing; X lies on another CUDA device than the one asked for.
+        `device` asks for CUDA, and CuPy or the device is missing; X lies on another CUDA device than the one asked for,
+        or is sparse.
     """
     X = samples.array
     options: Any = {"dtype": samples.dtype if dtype is None else dtype, "max_memory": max_memory}
+    if _arrays.is_sparse(X):
+        if device.startswith("cuda"):
+            raise ValueError(f"device={device!r}, but X is a sparse matrix, which runs on the CPU. Use device='auto'.")
+        from gpukm.sparse_source import SparseSource
+
+        return SparseSource(X, sample_weight, **options)
     where = _arrays.cuda_device(X)
+    if where is None and _arrays.on_host(X):
+        X = _arrays.to_numpy(X)  # the memory of a library's array on the host, in place: it gets NumPy's engines
     number = None if device in ("auto", "cpu", "cuda") else int(device.partition(":")[2])
     if not device.startswith("cuda") and (where is None or not cuda_works()):
         return ArraySource(X, sample_weight, **options)
@@ -46,6 +56,4 @@ def source_of(
     from gpukm.device_source import DeviceSource
 
     chosen = gpu(where if number is None else number)
-    if where is None:
-        X = _arrays.to_numpy(X)
     return DeviceSource(chosen, chosen.adopt(X), sample_weight, **options)

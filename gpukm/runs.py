@@ -23,6 +23,8 @@ def best_run(
     tol: float,
     callback: Callable[[Iteration], Any] | None,
     verbose: bool,
+    search: Callable[..., LloydResult] = lloyd,
+    refine: Callable[..., LloydResult] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> LloydResult:
     """Run Lloyd's algorithm `n_runs` times and return the result of least inertia, the first of equal ones.
@@ -32,6 +34,8 @@ def best_run(
     source : SampleSource
     start : makes the starting centroids of a run, drawing from `rng`
     max_iter, tol, callback, verbose : as `lloyd` takes them
+    search : `lloyd`, or another search with its first parameters; only Lloyd's can be kept in a checkpoint
+    refine : goes on from the best result, see `gpukm.refine`
     checkpoint : where to begin, and where to keep the state
 
     Returns
@@ -48,6 +52,7 @@ def best_run(
     if state.generator is not None:
         rng.bit_generator.state = state.generator
     best, first = state.best, state.run
+    options: dict[str, Any] = {"max_iter": max_iter, "tol": tol, "callback": callback, "verbose": verbose}
     interrupted = False
     try:
         for run in range(first, n_runs):
@@ -67,16 +72,8 @@ def best_run(
             keep = None if checkpoint is None else partial(_keep, checkpoint, state)
             if checkpoint is not None and not state.history:
                 checkpoint.write(state)
-            result = lloyd(
-                source,
-                begun,
-                max_iter=max_iter,
-                tol=tol,
-                callback=callback,
-                verbose=verbose,
-                done=state.history,
-                keep=keep,
-            )
+            kept = {} if checkpoint is None else {"done": state.history, "keep": keep}
+            result = search(source, begun, **options, **kept)
             if best is None or result.inertia < best.inertia:
                 best = result
             if result.interrupted:
@@ -84,6 +81,9 @@ def best_run(
             state = State(run + 1, dict(rng.bit_generator.state), best)
             if checkpoint is not None:
                 checkpoint.write(state)
+        if refine is not None and best is not None:
+            best = refine(source, best, rng, **options)
+            interrupted = best.interrupted
     except KeyboardInterrupt:
         if best is None:
             raise

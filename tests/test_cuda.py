@@ -1,6 +1,7 @@
 """The CUDA engine against the reference, to the bit: on the emulator always, on a GPU where there is one."""
 
 import itertools
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from emulator import FACTS, EmulatedGpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpukm import KMeans, kmeans_plusplus, placing
+from gpukm import BisectingKMeans, KMeans, SphericalKMeans, kmeans_plusplus, placing
 from gpukm.array_source import ArraySource
 from gpukm.device_source import DeviceSource
 from gpukm.kernels import assign_cuda
@@ -222,6 +223,23 @@ def test_mini_batches_and_many_candidates_of_rows_on_a_device(gpu, as_cuda):
             assert type(getattr(cuda, name)) is np.ndarray
             np.testing.assert_array_equal(getattr(cuda, name), getattr(cpu, name), name)
         assert (cuda.inertia_, cuda.n_iter_, cuda.n_steps_) == (cpu.inertia_, cpu.n_iter_, cpu.n_steps_)
+
+
+def test_its_kin_run_on_the_device(gpu, as_cuda):
+    """Random swap, bisecting and spherical k-means: equal to the CPU's; sparse matrices are refused there."""
+    X = rows(400, 3, np.float32, seed=12)
+    weight = np.random.default_rng(13).integers(0, 3, 400)
+    models = (KMeans(6, refine="random-swap", random_state=0), BisectingKMeans(5, random_state=0))
+    for model in (*models, SphericalKMeans(4, random_state=0)):
+        cpu = deepcopy(model).fit(X, sample_weight=weight)
+        cuda = model.set_params(device="cuda").fit(X, sample_weight=weight)
+        assert cuda.engine_ == "cuda"
+        for name in ("labels_", "cluster_centers_", "withinss_", "size_", "inertia_"):
+            np.testing.assert_array_equal(getattr(cuda, name), getattr(cpu, name), name)
+        np.testing.assert_array_equal(cuda.predict(X[::2]), cpu.predict(X[::2]))
+    sparse = pytest.importorskip("scipy.sparse")
+    with pytest.raises(ValueError, match="device='cuda', but X is a sparse matrix, which runs on the CPU"):
+        KMeans(2, device="cuda").fit(sparse.csr_array(X))
 
 
 def test_other_dtypes_are_converted_on_the_device(gpu, as_cuda):

@@ -60,7 +60,8 @@ def test_check_estimator_passes():
     failed = {each["check_name"]: each["exception"] for each in results if each["status"] == "failed"}
     assert not failed
     passed = {each["check_name"] for each in results if each["status"] == "passed"}
-    assert {"check_sample_weight_equivalence_on_dense_data", "check_estimator_sparse_tag"} <= passed
+    weights = "check_sample_weight_equivalence_on_"
+    assert {weights + "dense_data", weights + "sparse_data", "check_estimator_sparse_tag"} <= passed
 
 
 @pytest.mark.parametrize(
@@ -113,9 +114,9 @@ def test_array_api_checks_pass():
 
 
 def test_tags_say_what_it_is():
-    """A clusterer that transforms, keeps float32 and float64, takes arrays of any namespace, and no sparse ones."""
+    """A clusterer that transforms, keeps float32 and float64, takes arrays of any namespace, and sparse ones."""
     tags = get_tags(KMeans())
-    assert is_clusterer(KMeans()) and tags.array_api_support and not tags.input_tags.sparse
+    assert is_clusterer(KMeans()) and tags.array_api_support and tags.input_tags.sparse
     assert tags.transformer_tags.preserves_dtype == ["float64", "float32"]
     assert not tags.non_deterministic and not tags.target_tags.required
 

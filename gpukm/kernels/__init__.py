@@ -5,23 +5,35 @@ from gpukm.kernels.arrange import codes, order_of, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
 from gpukm.kernels.candidates import Candidates
 from gpukm.kernels.columns import extremes
+from gpukm.kernels.csr import CSR
+from gpukm.kernels.csr import Scorer as ScorerCSR
+from gpukm.kernels.csr import accumulate as accumulate_csr
+from gpukm.kernels.csr import assign as assign_csr
+from gpukm.kernels.csr import own_distances as own_distances_csr
+from gpukm.kernels.csr import squared_distances as squared_distances_csr
 from gpukm.kernels.engine import FEW, cuda_works, engine_name, gpu
 from gpukm.kernels.hashing import hash_rows, mix
 from gpukm.kernels.inertia import add_inertia, all_distances, own_distances
 from gpukm.kernels.lloyd_step import lloyd_step
 from gpukm.kernels.potential import Potential
+from gpukm.kernels.potential_csr import PotentialCSR
 
 __all__ = [
+    "CSR",
     "FEW",
     "Candidates",
     "Frame",
     "Potential",
+    "PotentialCSR",
     "Scorer",
+    "ScorerCSR",
     "accumulate",
+    "accumulate_csr",
     "accumulate_scalars",
     "add_inertia",
     "all_distances",
     "assign",
+    "assign_csr",
     "block_rows",
     "codes",
     "cuda_works",
@@ -33,6 +45,8 @@ __all__ = [
     "mix",
     "order_of",
     "own_distances",
+    "own_distances_csr",
     "scores",
+    "squared_distances_csr",
     "worth_arranging",
 ]

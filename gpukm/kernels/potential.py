@@ -44,9 +44,17 @@ class Potential:
         self._weights = source.sample_weight
         self._D: NDArray[np.float64] | None = None  # before the first centre the potential is the weight
         self._parts: NDArray[np.float64] | None = None  # what `draw` needs of the potential, until it changes
-        hashes = np.empty(self._n, np.uint64)
-        self._half = np.empty(self._n, np.float32)
-        frame = source.frame
+        self._hashes, self._half = self._look()
+        self._bucket = (self._hashes >> np.uint64(64 - BITS)).astype(np.uint16)
+        index: Any = np.int32 if self._n < 2**31 else np.int64
+        self._by_bucket = np.argsort(self._bucket, kind="stable").astype(index)  # 16 bits: by radix
+        self._ends = np.cumsum(np.bincount(self._bucket, minlength=BUCKETS))
+        self._order: NDArray[np.intp] | None = None
+
+    def _look(self) -> tuple[NDArray[np.uint64], NDArray]:
+        """((n,) hashes, (n,) |x'|^2 / 2)."""
+        source, frame = self._source, self._source.frame
+        hashes, half = np.empty(self._n, np.uint64), np.empty(self._n, np.float32)
 
         def visit(start: int, stop: int, scratch: dict) -> None:
             X = source.host_block(start, stop)
@@ -54,18 +62,13 @@ class Potential:
             if source.engine == "numba":
                 from gpukm.kernels.potential_numba import half_squares
 
-                self._half[start:stop] = half_squares(X, frame.shift, frame.scale)
+                half[start:stop] = half_squares(X, frame.shift, frame.scale)
                 return
             T = frame.apply(X)
-            self._half[start:stop] = np.einsum("ij,ij->i", T, T) / 2
+            half[start:stop] = np.einsum("ij,ij->i", T, T) / 2
 
         self._visit(visit)
-        self._hashes = hashes
-        self._bucket = (hashes >> np.uint64(64 - BITS)).astype(np.uint16)
-        index: Any = np.int32 if self._n < 2**31 else np.int64
-        self._by_bucket = np.argsort(self._bucket, kind="stable").astype(index)  # 16 bits: by radix
-        self._ends = np.cumsum(np.bincount(self._bucket, minlength=BUCKETS))
-        self._order: NDArray[np.intp] | None = None
+        return hashes, half
 
     def _visit(self, task: Callable[[int, int, dict], Any]) -> list[Any]:
         """Visit all rows in blocks twice as long as usual: little is done with each value."""
@@ -200,8 +203,7 @@ class Potential:
         total, error = total + rounding, error + 2 * rounding
         leader = int(np.argmax(total - error))
         close = np.flatnonzero(total >= total[leader] - error[leader])
-        _, first = np.unique(candidates[close], axis=0, return_index=True)
-        close = np.sort(close[first])
+        close = np.sort(list({candidates[t].tobytes(): t for t in close[::-1]}.values()))  # of equal rows the first
         if len(close) == 1:
             return int(close[0])
         exact = [self._exact_gain(candidates[t]) for t in close]
@@ -250,6 +252,10 @@ class Potential:
             return integer(sums, 0, 0)[0] - integer(sums, 1, 0)[0]
 
         return sum(self._visit(visit))
+
+    def start(self, D: NDArray[np.float64]) -> None:
+        """Begin with the distances (n,) to centres that were chosen in another way; kept, and lowered in place."""
+        self._D, self._parts = D, None
 
     def commit(self, centroid: NDArray) -> None:
         """Lower D by the centre `centroid` (d,)."""
