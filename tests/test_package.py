@@ -79,6 +79,7 @@ ALLOWED = {
     "minibatch_start": {"array_source", "batches"},
     "minibatch_kmeans": {"batches", "minibatch", "minibatch_start"} | BELOW_ESTIMATORS,
     "functions": {"estimators"} | BELOW_ESTIMATORS,
+    "vq": {"_arrays", "_containers", "_validation", "array_source", "exact", "kernels"},
     "info": {"_extras", "_threads", "gpukm", "kernels"},
     "model_io": {"_arrays", "_containers", "_files", "_fitting", "_validation", "gpukm", "sources"}
     | {"estimators", "minibatch_kmeans"},
