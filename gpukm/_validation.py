@@ -32,7 +32,8 @@ _CHECK_BYTES = 1 << 22  # of X looked at in one go, so that a check's temporarie
 
 INITS = ("k-means++", "k-means||", "random", "random-partition", "maximin")
 _WEIGHTS = 2.0**100  # and its inverse: weights within them leave room for 124 bits of X in the sums of `gpukm.exact`
-ALGORITHMS = ("lloyd", "elkan")
+ALGORITHMS = ("lloyd", "elkan", "hartigan-wong", "macqueen")
+REFINEMENTS = ("hartigan-wong",)
 
 
 class InvalidParameterError(ValueError, TypeError):
@@ -292,6 +293,7 @@ _PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "random_state": (_is_random_state, _GENERATORS),
     **dict.fromkeys(("copy_x", "compute_labels"), (_is_bool, "a bool")),
     "algorithm": (lambda value: isinstance(value, str) and value in ALGORITHMS, _one_of(ALGORITHMS)),
+    "refine": (lambda v: v is None or (isinstance(v, str) and v in REFINEMENTS), "None or " + _one_of(REFINEMENTS)),
     "device": (_is_device, _one_of(("auto", "cpu", "cuda")) + " or 'cuda:N' with a device number N"),
     "max_memory": (_is_real(1), "a number of bytes in the range [1, inf)"),
     "callback": (lambda value: value is None or callable(value), "None or a callable that takes one Iteration"),

@@ -10,6 +10,7 @@ from gpukm.kernels.hashing import hash_rows, mix
 from gpukm.kernels.inertia import add_inertia, all_distances, own_distances
 from gpukm.kernels.lloyd_step import lloyd_step
 from gpukm.kernels.potential import Potential
+from gpukm.kernels.transfer import transfer_loop
 
 __all__ = [
     "FEW",
@@ -34,5 +35,6 @@ __all__ = [
     "order_of",
     "own_distances",
     "scores",
+    "transfer_loop",
     "worth_arranging",
 ]
