@@ -80,6 +80,7 @@ ALLOWED = {
     "transfers": {"array_source", "exact", "kernels", "lloyd"},
     "hartigan_wong": {"array_source", "lloyd", "transfers"},
     "macqueen": {"array_source", "lloyd", "transfers"},
+    "one_dimension": {"_arrays", "_containers", "_validation", "array_source", "exact", "lloyd"},
     "estimators": BELOW_ESTIMATORS,
     "minibatch_start": {"array_source", "batches"},
     "minibatch_kmeans": {"batches", "minibatch", "minibatch_start"} | BELOW_ESTIMATORS,
