@@ -84,6 +84,8 @@ ALLOWED = {
     "estimators": BELOW_ESTIMATORS,
     "minibatch_start": {"array_source", "batches"},
     "minibatch_kmeans": {"batches", "minibatch", "minibatch_start"} | BELOW_ESTIMATORS,
+    "trimmed": {"_arrays", "_containers", "_fitted", "_validation", "array_source", "exact", "kernels", "seeding"},
+    "encodings": {"_arrays", "_fitted", "_validation", "array_source", "estimators"},
     "functions": {"estimators"} | BELOW_ESTIMATORS,
     "vq": {"_arrays", "_containers", "_validation", "array_source", "exact", "kernels"},
     "info": {"_extras", "_threads", "gpukm", "kernels"},
