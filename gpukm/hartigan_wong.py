@@ -59,10 +59,8 @@ def polish(source: ArraySource, result: LloydResult, **options: Any) -> LloydRes
 
 def _rounds(state: Transfers) -> Callable[[], tuple[int, bool]]:
     n, k = len(state.X), len(state.centroids)
-    arrays = (
-        *(state.X, state.weights, state.centroids, state.mass, state.count),
-        *(state.first, state.second, state.loss, state.last, state.clock),
-    )
+    rows, centroids = (state.X, state.weights), (state.centroids, state.table)
+    rest = state.mass, state.count, state.first, state.second, state.loss, state.last, state.clock
     previous = -n - 1  # before the first stage all clusters have changed
 
     def one_round() -> tuple[int, bool]:
@@ -70,12 +68,12 @@ def _rounds(state: Transfers) -> Callable[[], tuple[int, bool]]:
         if k == 1:
             return 0, True
         began = int(state.clock[0])
-        moves = state.loop("optimal_transfer", *arrays, previous)
+        moves = state.loop("optimal_transfer", *rows, *centroids, state.D, *rest, previous)
         previous = began
         if state.clock[1] == n:
             return moves, True
         cut = int(state.clock[2])
-        moves += state.loop("quick_transfer", *arrays, QUICK * n)
+        moves += state.loop("quick_transfer", *rows, *centroids, *rest, QUICK * n)
         # Of two clusters, the quick stage has looked at all there is.
         return moves, k == 2 and int(state.clock[2]) == cut
 

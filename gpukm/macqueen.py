@@ -34,7 +34,7 @@ def macqueen(
 
 
 def _rounds(state: Transfers) -> Callable[[], tuple[int, bool]]:
-    arrays = state.X, state.weights, state.centroids, state.mass, state.count, state.first
+    arrays = state.X, state.weights, state.centroids, state.table, state.D, state.mass, state.count, state.first
 
     def one_round() -> tuple[int, bool]:
         moves = state.loop("nearest_transfer", *arrays)

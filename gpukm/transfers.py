@@ -30,6 +30,8 @@ class Transfers:
     weights: NDArray[np.float64]
     engine: str
     centroids: NDArray[np.float64]
+    table: NDArray[np.float64]
+    D: NDArray[np.float64]
     mass: NDArray[np.float64]
     count: NDArray[np.int64]
     first: NDArray[np.int32]
@@ -116,6 +118,8 @@ def _start(rows: ArraySource, centroids: NDArray) -> Transfers:
         weights=np.ascontiguousarray(rows.sample_weight),
         engine=kernels.engine_name(np, PYTHON * n * rows.n_features * k),
         centroids=centroids.astype(np.float64),
+        table=np.array(centroids.T, np.float64, order="C"),
+        D=np.empty(k),
         mass=np.zeros(k),
         count=np.zeros(k, np.int64),
         first=np.zeros(n, np.int32),
@@ -124,7 +128,7 @@ def _start(rows: ArraySource, centroids: NDArray) -> Transfers:
         last=np.zeros(k, np.int64),
         clock=np.zeros(3, np.int64),
     )
-    kernels.transfer_loop("two_nearest", state.engine)(state.X, state.centroids, state.first, state.second)
+    kernels.transfer_loop("two_nearest", state.engine)(state.X, state.table, state.D, state.first, state.second)
     _settle(rows, state)
     return state
 
@@ -137,6 +141,7 @@ def _settle(rows: ArraySource, state: Transfers) -> NDArray[np.float64]:
         own = slice(start, start + step)
         kernels.accumulate(state.X[own], np, state.first[own], sums, weights=state.weights[own])
     state.centroids[...] = np.where(sums.empty[:, None], state.centroids, sums.means())
+    state.table[...] = state.centroids.T
     state.mass[...] = sums.weights()
     state.count[...] = np.bincount(state.first, minlength=len(state.count))
     return state.centroids.copy()

@@ -3,6 +3,8 @@
     X (n, d) float32|float64         IN      rows, all different, in the order they are visited
     weights (n,) float64             IN      above 0
     centroids (k, d) float64         INOUT   running means
+    table (d, k) float64             INOUT   the same, transposed: distances to many centroids are added side by side
+    D (k,) float64                   OUT     scratch
     mass (k,) float64                INOUT   weight of each cluster
     count (k,) int64                 INOUT   rows of each cluster
     first, second (n,) int32         INOUT   cluster of each row, and the one it would go to
@@ -25,35 +27,40 @@ from typing import Any
 import numpy as np
 
 GAIN = 1 - 2.0**-40  # a transfer must lower the cost to this share of what it was
+MANY = 8  # from one in so many clusters that have to be looked at, the distances to all are taken side by side
 HOLDS = 2.0**-30  # a row stays where it holds all but this share of the weight: what is left is lost in rounding
 
 
-def two_nearest(X, centroids, first, second):  # type: ignore[no-untyped-def]
+def two_nearest(X, table, D, first, second):  # type: ignore[no-untyped-def]
     """Fill in the nearest and second nearest centroid of each row; ties go to the lower one."""
     n, d = X.shape
     for i in range(n):
+        for k in range(table.shape[1]):
+            D[k] = 0.0
+        for j in range(d):
+            x = X[i, j]
+            for k in range(table.shape[1]):
+                t = x - table[j, k]
+                D[k] += t * t
         least = after = np.inf
         a = b = 0
-        for k in range(centroids.shape[0]):
-            D = 0.0
-            for j in range(d):
-                t = X[i, j] - centroids[k, j]
-                D += t * t
-            if D < least:
+        for k in range(table.shape[1]):
+            if D[k] < least:
                 after, b = least, a
-                least, a = D, k
-            elif D < after:
-                after, b = D, k
+                least, a = D[k], k
+            elif D[k] < after:
+                after, b = D[k], k
         first[i], second[i] = a, b
 
 
-def optimal_transfer(X, weights, centroids, mass, count, first, second, loss, last, clock, previous):  # type: ignore[no-untyped-def]
+def optimal_transfer(X, weights, centroids, table, D, mass, count, first, second, loss, last, clock, previous):  # type: ignore[no-untyped-def]
     """Visit each row once and send it to the cluster where it costs least; return how many went.
 
     Only clusters that changed since the row was last visited by this stage, which began at the time `previous`, are
     looked at (the live set); all of them if its own did. Ends early after n visits without a transfer.
     """
     n, d = X.shape
+    clusters = table.shape[1]
     moves = 0
     for i in range(n):
         clock[0] += 1
@@ -61,36 +68,52 @@ def optimal_transfer(X, weights, centroids, mass, count, first, second, loss, la
         a, w = first[i], weights[i]
         rest = mass[a] - w
         if count[a] > 1 and rest > mass[a] * HOLDS:
-            D = 0.0
+            total = 0.0
             for j in range(d):
                 t = X[i, j] - centroids[a, j]
-                D += t * t
-            loss[i] = D * mass[a] / rest
+                total += t * t
+            loss[i] = total * mass[a] / rest
             known = b = second[i]
-            D = 0.0
+            total = 0.0
             for j in range(d):
                 t = X[i, j] - centroids[b, j]
-                D += t * t
-            cost = D * mass[b] / (mass[b] + w)
+                total += t * t
+            cost = total * mass[b] / (mass[b] + w)
             visited = previous + i + 1
             every = last[a] > visited
-            for k in range(centroids.shape[0]):
+            live = clusters if every else 0
+            if not every:
+                for k in range(clusters):
+                    live += last[k] > visited
+            many = live * MANY > clusters
+            if many:
+                for k in range(clusters):
+                    D[k] = 0.0
+                for j in range(d):
+                    x = X[i, j]
+                    for k in range(clusters):
+                        t = x - table[j, k]
+                        D[k] += t * t
+            for k in range(clusters if live else 0):
                 if k != a and k != known and (every or last[k] > visited):
                     limit = cost * (mass[k] + w)
-                    D = 0.0
-                    for j in range(d):
-                        t = X[i, j] - centroids[k, j]
-                        D += t * t
-                        if D * mass[k] >= limit:
-                            break
-                    if D * mass[k] < limit:
-                        cost, b = D * mass[k] / (mass[k] + w), k
+                    if many:
+                        total = D[k]
+                    else:
+                        total = 0.0
+                        for j in range(d):
+                            t = X[i, j] - centroids[k, j]
+                            total += t * t
+                            if total * mass[k] >= limit:
+                                break
+                    if total * mass[k] < limit:
+                        cost, b = total * mass[k] / (mass[k] + w), k
             second[i] = b
             if cost < loss[i] * GAIN:
                 out, into = w / rest, w / (mass[b] + w)
                 for j in range(d):
-                    centroids[a, j] -= (X[i, j] - centroids[a, j]) * out
-                    centroids[b, j] += (X[i, j] - centroids[b, j]) * into
+                    table[j, a] = centroids[a, j] = centroids[a, j] - (X[i, j] - centroids[a, j]) * out
+                    table[j, b] = centroids[b, j] = centroids[b, j] + (X[i, j] - centroids[b, j]) * into
                 mass[a] = rest
                 mass[b] += w
                 count[a] -= 1
@@ -104,7 +127,7 @@ def optimal_transfer(X, weights, centroids, mass, count, first, second, loss, la
     return moves
 
 
-def quick_transfer(X, weights, centroids, mass, count, first, second, loss, last, clock, most):  # type: ignore[no-untyped-def]
+def quick_transfer(X, weights, centroids, table, mass, count, first, second, loss, last, clock, most):  # type: ignore[no-untyped-def]
     """Swap rows between their first and second cluster until n visits change nothing; return how many went.
 
     Only rows one of whose two clusters changed during the last n visits are looked at. At most `most` visits.
@@ -121,24 +144,24 @@ def quick_transfer(X, weights, centroids, mass, count, first, second, loss, last
             if count[a] > 1 and rest > mass[a] * HOLDS:
                 visited = clock[0] - n
                 if last[a] >= visited:
-                    D = 0.0
+                    total = 0.0
                     for j in range(d):
                         t = X[i, j] - centroids[a, j]
-                        D += t * t
-                    loss[i] = D * mass[a] / rest
+                        total += t * t
+                    loss[i] = total * mass[a] / rest
                 if last[a] > visited or last[b] > visited:
                     limit = loss[i] * GAIN * (mass[b] + w)
-                    D = 0.0
+                    total = 0.0
                     for j in range(d):
                         t = X[i, j] - centroids[b, j]
-                        D += t * t
-                        if D * mass[b] >= limit:
+                        total += t * t
+                        if total * mass[b] >= limit:
                             break
-                    if D * mass[b] < limit:
+                    if total * mass[b] < limit:
                         out, into = w / rest, w / (mass[b] + w)
                         for j in range(d):
-                            centroids[a, j] -= (X[i, j] - centroids[a, j]) * out
-                            centroids[b, j] += (X[i, j] - centroids[b, j]) * into
+                            table[j, a] = centroids[a, j] = centroids[a, j] - (X[i, j] - centroids[a, j]) * out
+                            table[j, b] = centroids[b, j] = centroids[b, j] + (X[i, j] - centroids[b, j]) * into
                         mass[a] = rest
                         mass[b] += w
                         count[a] -= 1
@@ -154,7 +177,7 @@ def quick_transfer(X, weights, centroids, mass, count, first, second, loss, last
                 return moves
 
 
-def nearest_transfer(X, weights, centroids, mass, count, first):  # type: ignore[no-untyped-def]
+def nearest_transfer(X, weights, centroids, table, D, mass, count, first):  # type: ignore[no-untyped-def]
     """Visit each row once and send it to its nearest centroid (MacQueen 1967); return how many went."""
     n, d = X.shape
     moves = 0
@@ -162,27 +185,22 @@ def nearest_transfer(X, weights, centroids, mass, count, first):  # type: ignore
         a, w = first[i], weights[i]
         rest = mass[a] - w
         if count[a] > 1 and rest > mass[a] * HOLDS:
-            least = 0.0
+            for k in range(table.shape[1]):
+                D[k] = 0.0
             for j in range(d):
-                t = X[i, j] - centroids[a, j]
-                least += t * t
-            least *= GAIN
-            b = a
-            for k in range(centroids.shape[0]):
-                if k != a:
-                    D = 0.0
-                    for j in range(d):
-                        t = X[i, j] - centroids[k, j]
-                        D += t * t
-                        if D >= least:
-                            break
-                    if D < least:
-                        least, b = D, k
+                x = X[i, j]
+                for k in range(table.shape[1]):
+                    t = x - table[j, k]
+                    D[k] += t * t
+            least, b = D[a] * GAIN, a
+            for k in range(table.shape[1]):
+                if D[k] < least:
+                    least, b = D[k], k
             if b != a:
                 out, into = w / rest, w / (mass[b] + w)
                 for j in range(d):
-                    centroids[a, j] -= (X[i, j] - centroids[a, j]) * out
-                    centroids[b, j] += (X[i, j] - centroids[b, j]) * into
+                    table[j, a] = centroids[a, j] = centroids[a, j] - (X[i, j] - centroids[a, j]) * out
+                    table[j, b] = centroids[b, j] = centroids[b, j] + (X[i, j] - centroids[b, j]) * into
                 mass[a] = rest
                 mass[b] += w
                 count[a] -= 1
