@@ -184,7 +184,7 @@ def _run(source: ArraySource, centroids: NDArray, trim: int, max_iter: int) -> _
     n_iter, converged = 0, False
     while True:
         step = source.step(centroids)
-        D = _distances(source, centroids)
+        D = source.own_distances(centroids, source.labels)
         outliers = _greatest(source, D, trim)
         if converged or n_iter == max_iter:
             break
@@ -201,18 +201,6 @@ def _run(source: ArraySource, centroids: NDArray, trim: int, max_iter: int) -> _
     labels = source.labels.copy()
     D[outliers], labels[outliers] = 0.0, -1
     return _Run(centroids, labels, _total(D), n_iter, converged)
-
-
-def _distances(source: ArraySource, centroids: NDArray) -> NDArray[np.float64]:
-    """(n,) D of each row to the centroid of its label."""
-    D, labels = np.empty(source.n_samples), source.labels
-
-    def visit(start: int, stop: int, scratch: dict) -> None:
-        X = source.host_block(start, stop)
-        D[start:stop] = kernels.own_distances(X, centroids, labels[start:stop], scratch, source.engine)
-
-    source.visit(visit)
-    return D
 
 
 def _greatest(source: ArraySource, D: NDArray[np.float64], count: int) -> NDArray[np.int64]:

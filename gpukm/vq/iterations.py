@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpukm import kernels
 from gpukm.array_source import ArraySource
-from gpukm.exact import Grid, sums_like
+from gpukm.exact import BLOCK_ROWS, Grid, sums_like
 
 
 def update(source: ArraySource, centroids: NDArray) -> tuple[NDArray, NDArray[np.bool_], int]:
@@ -44,16 +44,15 @@ def _distortion(source: ArraySource, centroids: NDArray) -> float:
     """The mean distance of the rows to the centroids of their labels: an exact sum, so that no order shows."""
     low, high = source.bounds()
     span = np.maximum(high, centroids.max(axis=0)) - np.minimum(low, centroids.min(axis=0))
-    grid, labels = Grid.of(1.01 * np.sqrt(np.sum(span**2)), source.n_samples), source.labels
+    grid = Grid.of(1.01 * np.sqrt(np.sum(span**2)), source.n_samples)
+    D = source.own_distances(centroids, source.labels)
 
     def visit(start: int, stop: int, scratch: dict) -> Any:
-        X = source.host_block(start, stop)
-        distances = np.sqrt(kernels.own_distances(X, centroids, labels[start:stop], scratch, source.engine))
         sums = sums_like(grid, 1)
-        kernels.accumulate_scalars(distances, np.zeros(len(X), np.int32), None, sums, scratch)
+        kernels.accumulate_scalars(np.sqrt(D[start:stop]), np.zeros(stop - start, np.int32), None, sums, scratch)
         return sums
 
     total = sums_like(grid, 1)
-    for part in source.visit(visit):
+    for part in source.visit(visit, rows=BLOCK_ROWS):
         total.add(part)
     return float(total.totals()[0, 0]) / source.n_samples

@@ -142,12 +142,5 @@ def vq(obs: Any, code_book: Any, check_finite: bool = True) -> tuple[Array, Arra
     source, given, _ = source_of(given, "obs", book.dtype)
     centroids = np.ascontiguousarray(to_numpy(book.array), source.dtype)
     code = source.assign(centroids)
-    dist = np.empty(source.n_samples, dist_dtype)
-
-    def visit(start: int, stop: int, scratch: dict) -> None:
-        X = source.host_block(start, stop)
-        D = kernels.own_distances(X, centroids, code[start:stop], scratch, source.engine)
-        np.sqrt(D, out=dist[start:stop], casting="same_kind")
-
-    source.visit(visit)
+    dist = np.sqrt(source.own_distances(centroids, code)).astype(dist_dtype, copy=False)
     return from_numpy(code, given), from_numpy(dist, given)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm import kernels
 from gpukm.array_source import ArraySource
 
 Rng = Any  # numpy.random.Generator or RandomState
@@ -28,18 +27,11 @@ def points(source: ArraySource, k: int, rng: Rng) -> NDArray:
 def plusplus(source: ArraySource, k: int, rng: Rng) -> NDArray:
     """k-means++ (Arthur & Vassilvitskii 2007): each row drawn by its squared distance to those chosen before."""
     n = source.n_samples
-    least = np.full(n, np.inf)
+    least, first = np.full(n, np.inf), np.zeros(n, np.int32)
     code_book = np.empty((k, source.n_features), source.dtype)
     code_book[0] = source.rows(np.array([rng.integers(n) if isinstance(rng, np.random.Generator) else rng.randint(n)]))
     for index in range(1, k):
-        latest = code_book[index - 1 : index]
-
-        def visit(start: int, stop: int, scratch: dict, latest: NDArray = latest) -> None:
-            zeros = np.zeros(stop - start, np.int32)
-            D = kernels.own_distances(source.host_block(start, stop), latest, zeros, scratch, source.engine)
-            np.minimum(least[start:stop], D, out=least[start:stop])
-
-        source.visit(visit)
+        np.minimum(least, source.own_distances(code_book[index - 1 : index], first), out=least)
         summed = np.cumsum(least)  # one after another: the same everywhere, which a sum in pairs need not be
         drawn = min(int(np.searchsorted(summed, rng.uniform() * summed[-1])), n - 1)
         code_book[index] = source.rows(np.array([drawn]))
