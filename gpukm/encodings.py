@@ -25,6 +25,7 @@ from gpukm._arrays import from_numpy, to_numpy
 from gpukm._fitted import FittedCentroids
 from gpukm.array_source import ArraySource
 from gpukm.estimators import KMeans
+from gpukm.placing import source_of
 
 Array = Any  # an array of any array-API namespace
 
@@ -178,7 +179,7 @@ def encode(
     k = int(book.array.shape[0])
     dtype = np.result_type(samples.dtype, book.dtype)
     host = validation.check_centroids(to_numpy(book.array), k, int(samples.array.shape[1]), dtype, name="centroids")
-    source = ArraySource(samples.array, dtype=dtype)
+    source = source_of(samples, dtype=dtype, max_memory=64 * 2**20)
     source.bounds()  # raises for NaN and infinity
     return from_numpy(_encode(source, host, encoding, gamma, float(alpha)), samples.array)
 
@@ -203,14 +204,14 @@ def _encode(source: ArraySource, centroids: NDArray, encoding: str, gamma: float
     n, k = source.n_samples, len(centroids)
     if encoding == "onehot":
         out = np.zeros((n, k), source.dtype)
-        out[np.arange(n), source.assign(centroids)] = 1
+        out[np.arange(n), to_numpy(source.assign(centroids))] = 1
         return out
     if encoding == "threshold":
         lengths = np.sqrt((centroids.astype(np.float64) ** 2).sum(axis=1, keepdims=True))
         units = centroids / np.where(lengths == 0, 1.0, lengths)
         out = np.empty((n, k), source.dtype)
     else:
-        out = source.distances(centroids)
+        out = to_numpy(source.distances(centroids))
     scale = 1 / source.n_features if gamma is None else float(gamma)
 
     def visit(start: int, stop: int, scratch: dict) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gpukm.array_source import ArraySource
-from gpukm.lloyd import Iteration, LloydResult
+from gpukm.lloyd import LloydResult
+from gpukm.sources import Iteration
 from gpukm.transfers import Transfers, run_transfers
 
 

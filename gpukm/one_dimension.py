@@ -154,7 +154,7 @@ def _partition(x: Any, k: Any, sample_weight: Any) -> _Sorted:
     validation.check_finite(samples, name="x")
     n = int(column.shape[0])
     weight = validation.check_sample_weight(sample_weight, n)
-    source = ArraySource(column, weight, dtype=np.float64)
+    source = ArraySource(to_numpy(column), weight, dtype=np.float64)
     v = source.host_block(0, n)[:, 0] + 0.0
     if weight is None:
         values, counts = np.unique(v, return_counts=True)

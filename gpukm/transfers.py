@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from gpukm import kernels
 from gpukm.array_source import ArraySource
 from gpukm.exact import sums_like
-from gpukm.lloyd import Iteration, LloydResult, lloyd, log
+from gpukm.lloyd import LloydResult, lloyd, log
+from gpukm.sources import Iteration
 
 PYTHON = 8  # how much sooner than for array operations it pays to load compiled code
 

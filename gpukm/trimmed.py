@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from gpukm import _validation as validation
 from gpukm import kernels
-from gpukm._arrays import from_numpy
+from gpukm._arrays import from_numpy, to_numpy
 from gpukm._containers import feature_names
 from gpukm._fitted import FittedCentroids
 from gpukm.array_source import ArraySource
 from gpukm.exact import BLOCK_ROWS, Grid, sums_like
+from gpukm.placing import source_of
 from gpukm.seeding import seed
 
 Array = Any  # an array of any array-API namespace
@@ -125,7 +126,7 @@ class TrimmedKMeans(FittedCentroids):
         k, trim = int(self.n_clusters), self._trim(n)
         validation.check_enough_samples(n - trim, k, None)
         rng = validation.check_random_state(self.random_state)
-        source = ArraySource(samples.array, dtype=samples.dtype, max_memory=int(self.max_memory))
+        source = source_of(samples, max_memory=int(self.max_memory))
         source.stats()  # the first look at the values: raises for NaN and infinity
         if isinstance(self.init, str):
             runs = 10 if self.n_init == "auto" else int(self.n_init)
@@ -184,7 +185,7 @@ def _run(source: ArraySource, centroids: NDArray, trim: int, max_iter: int) -> _
     n_iter, converged = 0, False
     while True:
         step = source.step(centroids)
-        D = source.own_distances(centroids, source.labels)
+        D = to_numpy(source.own_distances(centroids, source.labels)).copy()
         outliers = _greatest(source, D, trim)
         if converged or n_iter == max_iter:
             break
@@ -198,7 +199,7 @@ def _run(source: ArraySource, centroids: NDArray, trim: int, max_iter: int) -> _
             new[empty[: len(far)]] = source.rows(far)
         converged = np.array_equal(new, centroids)
         centroids, n_iter = new, n_iter + 1
-    labels = source.labels.copy()
+    labels = to_numpy(source.labels).copy()
     D[outliers], labels[outliers] = 0.0, -1
     return _Run(centroids, labels, _total(D), n_iter, converged)
 

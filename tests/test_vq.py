@@ -277,6 +277,32 @@ def test_any_array(backend):
         assert_array_equal(np.asarray(found), wanted)
 
 
+def test_on_a_cuda_device(monkeypatch):
+    """The bits of the reference from the CUDA engine, here on its emulator."""
+    from emulator import EmulatedGpu
+
+    from gpukm import placing
+    from gpukm.array_source import ArraySource
+    from gpukm.device_source import DeviceSource
+
+    def all_results():
+        runs = ours.kmeans(X, 3, iter=2, rng=0), ours.kmeans2(X, 3, minit="++", rng=0), ours.vq(X, X[:5])
+        return [np.asarray(part) for run in runs for part in run] + [ours.whiten(X)]
+
+    expected = all_results()
+    gpu = EmulatedGpu()
+    sources = []
+
+    def on_device(samples, *, dtype, max_memory):
+        sources.append(DeviceSource(gpu, samples.array, dtype=dtype, max_memory=max_memory))
+        return sources[-1]
+
+    monkeypatch.setattr(placing, "source_of", on_device)
+    for found, wanted in zip(all_results(), expected, strict=True):
+        assert_array_equal(found, wanted)
+    assert len(sources) == 4 and all(isinstance(source, ArraySource) for source in sources)
+
+
 def test_layouts_and_lists():
     """Fortran order, strides, byte order, read-only and lists are the same observations."""
     expected = ours.kmeans2(X, X[:3])

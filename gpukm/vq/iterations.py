@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm import kernels
+from gpukm._arrays import to_numpy
 from gpukm.array_source import ArraySource
 from gpukm.exact import BLOCK_ROWS, Grid, sums_like
 
@@ -45,7 +46,7 @@ def _distortion(source: ArraySource, centroids: NDArray) -> float:
     low, high = source.bounds()
     span = np.maximum(high, centroids.max(axis=0)) - np.minimum(low, centroids.min(axis=0))
     grid = Grid.of(1.01 * np.sqrt(np.sum(span**2)), source.n_samples)
-    D = source.own_distances(centroids, source.labels)
+    D = to_numpy(source.own_distances(centroids, source.labels))
 
     def visit(start: int, stop: int, scratch: dict) -> Any:
         sums = sums_like(grid, 1)

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from gpukm import _validation as validation
-from gpukm import kernels
+from gpukm import kernels, placing
 from gpukm._arrays import array_namespace, from_numpy, to_numpy
 from gpukm._containers import as_array, dtype_name
 from gpukm.array_source import ArraySource
 from gpukm.exact import Grid, sums_like
 
 Array = Any  # an array of any array-API namespace
+MEMORY = 64 * 2**20  # bytes that temporaries may take up, as in `gpukm.KMeans`
 
 
 def rows_of(obs: Any, name: str) -> tuple[validation.Samples, Array]:
@@ -25,7 +26,7 @@ def rows_of(obs: Any, name: str) -> tuple[validation.Samples, Array]:
 def source_of(obs: Any, name: str, dtype: Any = np.float32) -> tuple[ArraySource, Array, bool]:
     """(a source of `obs`, known to be finite, in a dtype no narrower than `dtype`; the array; whether it is 1-D)."""
     samples, given = rows_of(obs, name)
-    source = ArraySource(samples.array, dtype=np.result_type(samples.dtype, dtype))
+    source = placing.source_of(samples, dtype=np.result_type(samples.dtype, dtype), max_memory=MEMORY)
     try:
         source.bounds()
     except ValueError:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukm._arrays import to_numpy
 from gpukm.array_source import ArraySource
 
 Rng = Any  # numpy.random.Generator or RandomState
@@ -31,7 +32,7 @@ def plusplus(source: ArraySource, k: int, rng: Rng) -> NDArray:
     code_book = np.empty((k, source.n_features), source.dtype)
     code_book[0] = source.rows(np.array([rng.integers(n) if isinstance(rng, np.random.Generator) else rng.randint(n)]))
     for index in range(1, k):
-        np.minimum(least, source.own_distances(code_book[index - 1 : index], first), out=least)
+        np.minimum(least, to_numpy(source.own_distances(code_book[index - 1 : index], first)), out=least)
         summed = np.cumsum(least)  # one after another: the same everywhere, which a sum in pairs need not be
         drawn = min(int(np.searchsorted(summed, rng.uniform() * summed[-1])), n - 1)
         code_book[index] = source.rows(np.array([drawn]))
