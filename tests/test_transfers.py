@@ -13,6 +13,7 @@ from gpukm.lloyd import lloyd
 from gpukm.macqueen import macqueen
 
 ALGORITHMS = ("hartigan-wong", "macqueen")
+OPTIONS = ({"algorithm": "hartigan-wong"}, {"algorithm": "macqueen"}, {"refine": "hartigan-wong"})
 FOUND = ("cluster_centers_", "labels_", "inertia_", "n_iter_", "withinss_", "size_", "converged_")
 
 
@@ -102,9 +103,7 @@ def test_it_is_algorithm_as_136(seed):
 
 
 @pytest.mark.parametrize("engine", ["numpy", "numba"], indirect=True)
-@pytest.mark.parametrize(
-    "options", [{"algorithm": "hartigan-wong"}, {"algorithm": "macqueen"}, {"refine": "hartigan-wong"}]
-)
+@pytest.mark.parametrize("options", OPTIONS)
 def test_iris_is_rs_iris(engine, options):
     """R 4: kmeans(iris[, 1:4], 3) has withinss 15.15100, 39.82097, 23.87947 in some order, 78.85144 together."""
     X = pytest.importorskip("sklearn.datasets").load_iris().data
@@ -198,9 +197,7 @@ def test_no_transfer_lowers_the_inertia(seed, k):
             assert inertia(labels) >= least * (1 - 1e-11)
 
 
-@pytest.mark.parametrize(
-    "options", [{"algorithm": "hartigan-wong"}, {"algorithm": "macqueen"}, {"refine": "hartigan-wong"}]
-)
+@pytest.mark.parametrize("options", OPTIONS)
 def test_neither_order_nor_repetition_nor_chunks_show(options):
     """The same bits for permuted rows, for weights instead of repeated rows, and for any memory limit."""
     rng = np.random.default_rng(1)
@@ -224,6 +221,22 @@ def test_any_array(backend, algorithm):
     found, expected = fit(backend.array(X), 4, algorithm=algorithm), fit(X, 4, algorithm=algorithm)
     assert_array_equal(np.asarray(found.labels_), expected.labels_)
     assert_array_equal(np.asarray(found.cluster_centers_), expected.cluster_centers_)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_on_a_cuda_device(options, monkeypatch):
+    """Rows on a device, here the emulated one, end in the same bits; the transfers themselves are the host's."""
+    from emulator import EmulatedGpu
+
+    from gpukm import placing
+
+    X = np.random.default_rng(0).normal(size=(120, 2)).astype(np.float32)
+    weight = np.arange(120) % 3
+    expected = fit(X, 5, weight, **options)
+    monkeypatch.setattr(placing, "gpu", lambda number=None: EmulatedGpu())
+    found = fit(X, 5, weight, device="cuda", **options)
+    assert found.engine_ == "cuda"
+    assert_same_bits(found, expected)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -113,6 +113,19 @@ def test_any_array(backend):
     assert np.asarray(model.transform(backend.array(X))).shape == (len(X), 3)
 
 
+def test_on_a_cuda_device(monkeypatch):
+    """The bits of the reference from the CUDA engine, here on its emulator."""
+    from emulator import EmulatedGpu
+
+    from gpukm import trimmed
+    from gpukm.device_source import DeviceSource
+
+    expected = TrimmedKMeans(3, n_outliers=9, random_state=0, n_init=3).fit(X)
+    gpu = EmulatedGpu()
+    monkeypatch.setattr(trimmed, "source_of", lambda s, max_memory: DeviceSource(gpu, s.array, dtype=s.dtype))
+    same(TrimmedKMeans(3, n_outliers=9, random_state=0, n_init=3).fit(X), expected)
+
+
 def test_shares_and_numbers():
     """A float is a share, rounded down; a whole number counts rows."""
     for given_n, trim in ((0.05, 9), (0.0, 0), (9, 9), (np.int64(2), 2)):
