@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ class FittingCentroids(FittedCentroids):
     size_: Array
 
     _restarts = 10  # of an `init` that draws evenly
+    _rules: ClassVar[dict[str, str]] = {}  # of parameters that mean another thing here, see `check_parameters`
 
     def _fit(self, X: Any, sample_weight: Any) -> validation.Samples:
         """Fit and return the samples; a warning's stacklevel reckons with two callers above this."""
@@ -85,7 +86,7 @@ class FittingCentroids(FittedCentroids):
         self, X: Any, sample_weight: Any
     ) -> tuple[NDArray[Any] | None, validation.Samples, NDArray[np.float64] | None, np.random.Generator]:
         """Return column names, samples, weights and random numbers of a fit."""
-        validation.check_parameters(type(self).__name__, self.get_params(deep=False))
+        validation.check_parameters(type(self).__name__, self.get_params(deep=False), self._rules)
         names = feature_names(X)
         samples = validation.check_samples(X)
         validation.check_device(self.device, samples.array)

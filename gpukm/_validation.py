@@ -293,7 +293,7 @@ _PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "random_state": (_is_random_state, _GENERATORS),
     **dict.fromkeys(("copy_x", "compute_labels"), (_is_bool, "a bool")),
     "algorithm": (lambda value: isinstance(value, str) and value in ALGORITHMS, _one_of(ALGORITHMS)),
-    "refine": (lambda v: v is None or (isinstance(v, str) and v in REFINEMENTS), "None or " + _one_of(REFINEMENTS)),
+    "refine by": (lambda v: v is None or (isinstance(v, str) and v in REFINEMENTS), "None or " + _one_of(REFINEMENTS)),
     "device": (_is_device, _one_of(("auto", "cpu", "cuda")) + " or 'cuda:N' with a device number N"),
     "max_memory": (_is_real(1), "a number of bytes in the range [1, inf)"),
     "callback": (lambda value: value is None or callable(value), "None or a callable that takes one Iteration"),
@@ -302,10 +302,10 @@ _PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def check_parameters(owner: str, parameters: Mapping[str, Any]) -> None:
-    """Raise InvalidParameterError for the first parameter whose value is not allowed."""
+def check_parameters(owner: str, parameters: Mapping[str, Any], rules: Mapping[str, str] | None = None) -> None:
+    """Raise InvalidParameterError for the first value that is not allowed; `rules` names those not kept by name."""
     for name, value in parameters.items():
-        allowed, text = _PARAMETERS[name]
+        allowed, text = _PARAMETERS[(rules or {}).get(name, name)]
         if allowed(value):
             continue
         given = repr(value)

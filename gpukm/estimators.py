@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -118,6 +118,8 @@ class KMeans(FittingCentroids):
     >>> kmeans.inertia_
     16.0
     """
+
+    _rules: ClassVar[dict[str, str]] = {"refine": "refine by"}
 
     def __init__(
         self,

@@ -289,7 +289,7 @@ def _checked_parameters(params: dict[str, Any], path: PathLike, estimator: str) 
     if not isinstance(params.get("init", ""), str | np.ndarray):
         raise ValueError(f"{path}: its header has init={params['init']!r}; the file is damaged")
     try:
-        check_parameters(estimator, params)
+        check_parameters(estimator, params, _ESTIMATORS[estimator]._rules)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return params

@@ -141,9 +141,7 @@ def test_fit_runs_at_equal_work_on_every_workload(tmp_path):
     assert str(ROOT) not in text and str(tmp_path) not in text and os.uname().nodename not in data["machine"].values()
 
 
-@pytest.mark.parametrize(
-    "script", ["seeding.py", "memory.py", "minibatch.py", "oversampling.py", "vq.py", "refine.py"]
-)
+@pytest.mark.parametrize("script", ["seeding.py", "memory.py", "minibatch.py", "oversampling.py", "vq.py", "refine.py"])
 def test_the_other_scripts_run(script, tmp_path):
     """A trial run ends well and writes its results."""
     _run(script, "--workloads", "geo-2-8,digits-784-10", "--out", tmp_path / "out.json")

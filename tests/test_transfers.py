@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from gpukm import KMeans, kernels
+from gpukm import KMeans, MiniBatchKMeans, kernels
 from gpukm.array_source import ArraySource
 from gpukm.hartigan_wong import hartigan_wong, polish
 from gpukm.lloyd import lloyd
@@ -317,6 +317,10 @@ def test_what_may_be_asked_for():
     """Unknown names are answered with the known ones."""
     with pytest.raises(ValueError, match="'refine' parameter of KMeans must be None or a str among {'hartigan-wong'}"):
         fit(np.eye(3), 2, refine="lloyd")
+    with pytest.raises(ValueError, match="'refine' parameter of KMeans must be None or"):
+        fit(np.eye(3), 2, refine=5)
+    with pytest.raises(ValueError, match="'refine' parameter of MiniBatchKMeans must be an int"):
+        MiniBatchKMeans(2, refine="hartigan-wong").fit(np.eye(3))
     with pytest.raises(ValueError, match="Did you mean 'hartigan-wong'"):
         fit(np.eye(3), 2, algorithm="Hartigan-Wong")
 
