@@ -147,12 +147,41 @@ def _oversampling(data: dict) -> str:
     return _table([*head, "inertia of the start", "inertia after Lloyd"], rows)
 
 
+def _vq(data: dict) -> str:
+    rows = []
+    for row in data["results"]:
+        line = _shape(row)
+        for each in row["functions"].values():
+            ours, theirs = each["gpukm"]["seconds"], each["scipy"]["seconds"]
+            line += [f"{median(ours) * 1e3:.3g}", f"{ratio(theirs, ours)[0]:.2f}"]
+        rows.append(line)
+    functions = [head for name in data["results"][0]["functions"] for head in (f"{name}, ms", "SciPy's time / its")]
+    return _table(["workload", "rows", "k", *functions], rows)
+
+
+def _refine(data: dict) -> str:
+    rows = []
+    for row in data["results"]:
+        plain = row["contestants"]["lloyd"]
+        line = [f"`{row['name']}`", f"{row['rows']:,} × {row['d']}", str(row["clusters"])]
+        for name in ("refined", "hartigan-wong"):
+            runs = row["contestants"][name]
+            gains = [1 - run["inertia"] / base["inertia"] for run, base in zip(runs, plain, strict=True)]
+            line += [f"{sum(gain > 0 for gain in gains)} of {len(gains)}", f"{median(gains):.3%}"]
+            line.append(f"{ratio([r['seconds'] for r in runs], [r['seconds'] for r in plain])[0]:.2f}")
+        rows.append(line)
+    polish = ["refined: lower in", "by, median", "time, Lloyd's is 1"]
+    return _table(["workload", "rows", "k", *polish, "Hartigan-Wong alone: lower in", *polish[1:]], rows)
+
+
 TABLES = {
     "fit": _fit,
     "seeding": _seeding,
     "memory": _memory,
     "minibatch": _minibatch,
     "oversampling": _oversampling,
+    "vq": _vq,
+    "refine": _refine,
 }
 
 
