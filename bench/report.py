@@ -262,6 +262,33 @@ def _stream(data: dict) -> str:
     return _table([*head, "of the slower", "max_memory, MiB", "peak beyond rows' state, MiB"], rows)
 
 
+def _vq(data: dict) -> str:
+    rows = []
+    for row in data["results"]:
+        line = _shape(row)
+        for each in row["functions"].values():
+            ours, theirs = each["gpukm"]["seconds"], each["scipy"]["seconds"]
+            line += [f"{median(ours) * 1e3:.3g}", f"{ratio(theirs, ours)[0]:.2f}"]
+        rows.append(line)
+    functions = [head for name in data["results"][0]["functions"] for head in (f"{name}, ms", "SciPy's time / its")]
+    return _table(["workload", "rows", "k", *functions], rows)
+
+
+def _refine(data: dict) -> str:
+    rows = []
+    for row in data["results"]:
+        plain = row["contestants"]["lloyd"]
+        line = [f"`{row['name']}`", f"{row['rows']:,} × {row['d']}", str(row["clusters"])]
+        for name in ("refined", "hartigan-wong"):
+            runs = row["contestants"][name]
+            gains = [1 - run["inertia"] / base["inertia"] for run, base in zip(runs, plain, strict=True)]
+            line += [f"{sum(gain > 0 for gain in gains)} of {len(gains)}", f"{median(gains):.3%}"]
+            line.append(f"{ratio([r['seconds'] for r in runs], [r['seconds'] for r in plain])[0]:.2f}")
+        rows.append(line)
+    polish = ["refined: lower in", "by, median", "time, Lloyd's is 1"]
+    return _table(["workload", "rows", "k", *polish, "Hartigan-Wong alone: lower in", *polish[1:]], rows)
+
+
 KINDS = ["uniform", "overlapping", "separated", "images", "clustered"]
 # Name between the markers: (kind of results, what makes the table of them).
 TABLES = {
@@ -275,6 +302,8 @@ TABLES = {
     "memory": ("memory", _memory),
     "minibatch": ("minibatch", _minibatch),
     "oversampling": ("oversampling", _oversampling),
+    "vq": ("vq", _vq),
+    "refine": ("refine", _refine),
     "optima": ("optima", _optima),
     "stream": ("stream", _stream),
 }

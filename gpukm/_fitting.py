@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm import _validation as validation
-from gpukm._arrays import from_numpy, to_numpy
+from gpukm._arrays import array_namespace, from_numpy, to_numpy
 from gpukm._containers import feature_names
 from gpukm._fitted import FittedCentroids
 from gpukm._sklearn import ConvergenceWarning, exception_class
@@ -180,6 +180,40 @@ class FittingCentroids(FittedCentroids):
             converged=self.converged_,
             feature_names=None if names is None else tuple(names),
         )
+
+    def fitted(self, method: str = "centers") -> Array:
+        """Return, for each row of the fit, its centroid or its cluster, as R's ``fitted()`` does.
+
+        Parameters
+        ----------
+        method : {"centers", "classes"}, default="centers"
+            "centers": the centroid of its cluster, so that X less this is what the clusters leave unexplained;
+            "classes": the number of its cluster, from 0 (in R from 1), which is ``labels_``.
+
+        Returns
+        -------
+        array of shape (n_samples, n_features), or int32 array of shape (n_samples,)
+            Of the kind of X.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+
+        Examples
+        --------
+        >>> from gpukm import KMeans
+        >>> KMeans(2, init=[[0.0], [9.0]]).fit([[0.0], [1.0], [9.0]]).fitted().tolist()
+        [[0.5], [0.5], [9.0]]
+        """
+        self._check_is_fitted()
+        if method not in ("centers", "classes"):
+            raise ValueError(f"method is {method!r}; it may be 'centers' or 'classes'")
+        if not hasattr(self, "labels_"):
+            raise AttributeError("fitted() needs labels_: this model has none. Fit it with compute_labels=True.")
+        if method == "classes":
+            return self.labels_
+        xp = array_namespace(self.cluster_centers_)
+        return xp.take(self.cluster_centers_, xp.astype(self.labels_, xp.int64), axis=0)
 
     def save(self, path: str | os.PathLike[str], **options: Any) -> None:
         """Write the fitted model to a file that `gpukm.load` reads; see `gpukm.model_io.save`."""

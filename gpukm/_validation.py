@@ -34,7 +34,7 @@ _CHECK_BYTES = 1 << 22  # of X looked at in one go, so that a check's temporarie
 
 INITS = ("k-means++", "k-means||", "random", "random-partition", "maximin")
 _WEIGHTS = 2.0**100  # and its inverse: weights within them leave room for 124 bits of X in the sums of `gpukm.exact`
-ALGORITHMS = ("lloyd", "elkan")
+ALGORITHMS = ("lloyd", "elkan", "hartigan-wong", "macqueen")
 
 
 class InvalidParameterError(ValueError, TypeError):

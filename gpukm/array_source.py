@@ -179,14 +179,11 @@ class ArraySource(Measured):
 
     def own_distances(self, centroids: NDArray, labels: NDArray[np.int32]) -> NDArray[np.float64]:
         """(n,) D of each row to the centroid of its label."""
-        D = np.empty(self.n_samples)
 
-        def visit(start: int, stop: int, scratch: dict) -> None:
-            X = self.host_block(start, stop)
-            D[start:stop] = kernels.own_distances(X, centroids, labels[start:stop], scratch, self.engine)
+        def visit(i: int, j: int, scratch: dict) -> NDArray:
+            return kernels.own_distances(self.host_block(i, j), centroids, labels[i:j], scratch, self.engine)
 
-        self.visit(visit)
-        return D
+        return np.concatenate(self.visit(visit))
 
     def farthest(self, centroids: NDArray, count: int) -> list[Far]:
         """Up to `count` rows of different content, farthest first; equal D by content, least first."""

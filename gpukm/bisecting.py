@@ -101,7 +101,7 @@ class BisectingKMeans(FittingCentroids):
 
     _tree: "_Tree"
 
-    _takes_sparse = True
+    _takes_sparse, _takes_chunks = True, False
     _rules: ClassVar = {"bisecting_strategy": validation.words("biggest_inertia", "largest_cluster")}
 
     def __init__(
@@ -135,7 +135,7 @@ class BisectingKMeans(FittingCentroids):
         self.max_memory = max_memory
         self.callback = callback
 
-    def _fit(self, X: Any, sample_weight: Any) -> validation.Samples:
+    def _fit(self, X: Any, sample_weight: Any) -> None:
         names, samples, weight, rng = self._checked(X, sample_weight)
         if not (isinstance(self.init, str) or callable(self.init)):
             raise validation.InvalidParameterError(
@@ -188,7 +188,6 @@ class BisectingKMeans(FittingCentroids):
         self.totss_ = float(stats.totss)
         self.size_ = from_numpy(np.array([len(leaf.rows) for leaf in leaves], np.int64), samples.array)
         self._warn_if_few(sum(len(leaf.rows) > 0 for leaf in leaves), stacklevel=3)
-        return samples
 
     def _choose(self, leaves: list[_Leaf]) -> int:
         """Position of the leaf to split: the first of the greatest among those that can be split."""
@@ -217,7 +216,7 @@ class BisectingKMeans(FittingCentroids):
             warnings.simplefilter("ignore", exception_class(ConvergenceWarning))
             return inner.fit(X, sample_weight=weight)
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any) -> Array:  # type: ignore[override]  # the whole of X in memory
         """Return the leaf of each row, found by going down the tree to the nearer of two centroids at each node.
 
         Parameters and errors are those of `gpukm.KMeans.predict`.

@@ -158,8 +158,8 @@ class DeviceSource(ArraySource):
         return out
 
     def own_distances(self, centroids: NDArray, labels: Array) -> Array:
-        """(n,) D of each row to the centroid of its label, on the device."""
-        return cuda.own_distances(self.gpu, self.device_rows, centroids, labels)
+        """(n,) float64 D of each row to the centroid of its label, on the device."""
+        return cuda.own_distances(self.gpu, self.device_rows, centroids, self.gpu.to_device(labels))
 
     def farthest(self, centroids: NDArray, count: int) -> list[Far]:
         """Up to `count` rows of different content, farthest first; equal D by content, least first."""

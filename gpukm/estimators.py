@@ -43,7 +43,7 @@ class KMeans(FittingCentroids):
         * an array of shape (n_clusters, n_features), rounded to the dtype X is computed in
         * a callable ``init(X, n_clusters, random_state)``, which gets X as an array in its own dtype and a
           ``numpy.random.Generator``, and returns such an array
-    n_init : "auto" or int, default="auto"
+    n_init : "auto" or int, default="auto" (R: nstart)
         Runs from different starting centroids, of which that of least inertia is kept. "auto" is 1 for "k-means++",
         "k-means||", "maximin" and an array, 10 for "random", "random-partition" and a callable. An array is run once.
     max_iter : int, default=300
@@ -58,8 +58,11 @@ class KMeans(FittingCentroids):
         seed is drawn. None takes fresh entropy.
     copy_x : bool, default=True
         For scikit-learn's sake: X is never changed, and never copied as a whole, either way.
-    algorithm : {"lloyd", "elkan"}, default="lloyd"
-        Results do not depend on it. This version has no separate engine for "elkan": it warns and runs Lloyd's.
+    algorithm : {"lloyd", "elkan", "hartigan-wong", "macqueen"}, default="lloyd"
+        "elkan" has the result of "lloyd". This version has no separate engine for it: it warns and runs Lloyd's. R's
+        "hartigan-wong" (1979; R's default; better optima) moves one row at a time where that lowers the inertia,
+        "macqueen" (1967) to the nearest of the running means: on the CPU, in a copy of the distinct rows, until none
+        moves, whatever `tol`.
     device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
         Where to compute. "auto" is where X is: CuPy arrays, and torch's on a GPU where CuPy is installed, run on the
         CUDA engine. "cuda" and "cuda:N" copy an X on the host to that GPU.
@@ -148,10 +151,10 @@ class KMeans(FittingCentroids):
         random_state: Any = None,
         copy_x: bool = True,
         algorithm: str = "lloyd",
+        refine: str | None = None,
         device: str = "auto",
         max_memory: int = 64 * 2**20,
         callback: Callable[[Iteration], Any] | None = None,
-        refine: str | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: float = 60.0,
     ) -> None:
@@ -164,10 +167,10 @@ class KMeans(FittingCentroids):
         self.random_state = random_state
         self.copy_x = copy_x
         self.algorithm = algorithm
+        self.refine = refine
         self.device = device
         self.max_memory = max_memory
         self.callback = callback
-        self.refine = refine
         self.checkpoint = checkpoint
         self.checkpoint_every = checkpoint_every
 

@@ -235,7 +235,7 @@ def sums_like(grid: Grid, n_clusters: int) -> Sums:
     return Sums(grid, np.zeros((MAX_LIMBS, n_clusters, len(grid.exponents)), np.int64))
 
 
-def _double_double(sums: Sums, columns: slice) -> tuple[NDArray, NDArray]:
+def double_double(sums: Sums, columns: slice) -> tuple[NDArray, NDArray]:
     """(hi, lo), each (k, columns): the sums to a relative 2^-98, hi + lo unevaluated."""
     bits = sums.grid.bits
     limbs = [limb[:, columns].copy() for limb in sums.limbs]
@@ -261,11 +261,11 @@ def quotient(sums: Sums, columns: slice, divisor: slice | None) -> NDArray[np.fl
 
     Returns (k, columns) float64; 0 where the divisor is 0.
     """
-    hi, lo = _double_double(sums, columns)
+    hi, lo = double_double(sums, columns)
     if divisor is None:
         w_hi, w_lo = np.ones((1, 1)), np.zeros((1, 1))
     else:
-        w_hi, w_lo = _double_double(sums, divisor)
+        w_hi, w_lo = double_double(sums, divisor)
         w_hi = np.where(w_hi == 0, 1.0, w_hi)
     q = hi / w_hi
     p, e = two_product(q, w_hi)

@@ -31,6 +31,7 @@ def k_means(
     random_state: Any = None,
     copy_x: bool = True,
     algorithm: str = "lloyd",
+    refine: str | None = None,
     device: str = "auto",
     max_memory: int = 64 * 2**20,
     callback: Callable[[Iteration], Any] | None = None,
@@ -46,7 +47,7 @@ def k_means(
         Clusters to find.
     sample_weight : array-like of shape (n_samples,), a number or None, default=None
         Weights of the rows.
-    init, n_init, max_iter, verbose, tol, random_state, copy_x, algorithm, device, max_memory, callback
+    init, n_init, max_iter, verbose, tol, random_state, copy_x, algorithm, refine, device, max_memory, callback
         See `gpukm.KMeans`.
     return_n_iter : bool, default=False
         Whether to return the number of iterations, too.
@@ -77,6 +78,7 @@ def k_means(
         random_state=random_state,
         copy_x=copy_x,
         algorithm=algorithm,
+        refine=refine,
         device=device,
         max_memory=max_memory,
         callback=callback,

@@ -42,7 +42,7 @@ class Measured(Blocks):
         if self._bounds is None:
 
             def visit(start: int, stop: int, scratch: dict) -> tuple[NDArray, NDArray]:
-                return kernels.extremes(self.host_block(start, stop))
+                return kernels.extremes(self.host_block(start, stop), self.engine)
 
             with np.errstate(invalid="ignore"):
                 lows, highs = zip(*self.visit(visit), strict=True)

@@ -68,7 +68,8 @@ class SphericalKMeans(KMeans):
     True
     """
 
-    algorithm, refine = "lloyd", None  # which are parameters of KMeans, and not of this
+    algorithm, refine, checkpoint = "lloyd", None, None  # which are parameters of KMeans, and not of this
+    _takes_chunks = False
 
     def __init__(
         self,

@@ -270,6 +270,8 @@ def test_fit_runs_at_equal_work_on_every_workload(tmp_path):
         ("predict.py", ["geo-2-8", "digits-784-10"]),
         ("minibatch.py", ["geo-2-8", "digits-784-10"]),
         ("oversampling.py", ["geo-2-8", "digits-784-10"]),
+        ("vq.py", ["geo-2-8", "digits-784-10"]),
+        ("refine.py", ["geo-2-8", "digits-784-10"]),
     ],
 )
 def test_the_other_scripts_run(script, workloads, tmp_path):

@@ -293,3 +293,21 @@ def test_memory_cap_bounds_the_block():
     """Rows a block shrink with the number of centroids and features, down to one, never to none."""
     assert kernels.block_rows(10**6, 4096, 32 << 20) * 10**6 * 5 <= 32 << 20
     assert kernels.block_rows(10**9, 4096, 1 << 20) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("m", "d"), [(1, 1), (5, 3), (700, 3), (2049, 1), (40, 100), (3, 2500)])
+def test_extremes_of_columns(request, dtype, m, d):
+    """Least and greatest values; a NaN or an infinity anywhere shows in its column, and in no other."""
+    engine = request.getfixturevalue("engine")
+    X = np.random.default_rng(m * d).standard_normal((m, d)).astype(dtype)
+    low, high = kernels.extremes(X, engine)
+    assert np.array_equal(low, X.min(axis=0)) and np.array_equal(high, X.max(axis=0))
+    for bad in (np.nan, np.inf, -np.inf):
+        for row in {0, m // 2, m - 1}:
+            Y = X.copy()
+            Y[row, d // 2] = bad
+            with np.errstate(invalid="ignore"):
+                low, high = kernels.extremes(Y, engine)
+            finite = np.isfinite(low) & np.isfinite(high)
+            assert not finite[d // 2] and np.count_nonzero(finite) == d - 1

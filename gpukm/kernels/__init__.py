@@ -17,6 +17,7 @@ from gpukm.kernels.inertia import add_inertia, all_distances, own_distances
 from gpukm.kernels.lloyd_step import lloyd_step
 from gpukm.kernels.potential import Potential
 from gpukm.kernels.potential_csr import PotentialCSR
+from gpukm.kernels.transfer import transfer_loop
 
 __all__ = [
     "CSR",
@@ -48,5 +49,6 @@ __all__ = [
     "own_distances_csr",
     "scores",
     "squared_distances_csr",
+    "transfer_loop",
     "worth_arranging",
 ]
