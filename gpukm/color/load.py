@@ -86,7 +86,7 @@ class Picture:
         # Frames of an animation are laid over each other: whether a later one has holes is not known yet.
         self.channels = 4 if image.has_transparency_data or self.n_frames > 1 else 3
         self.metadata = _metadata(image, self._turn is not None)
-        self.loop = int(image.info.get("loop", 1 if image.format == "GIF" else 0))  # times to play; 0 for ever
+        self.loop = _loop(image)  # how often an animation is played; 0 for ever
         self._profile = image.info.get("icc_profile")
 
     def __enter__(self) -> "Picture":
@@ -276,6 +276,13 @@ def _check(image: Any, name: str, max_pixels: int) -> bool:
             raise ImageError(f"{name}: has {frames} frames, more than {MAX_FRAMES}")
     # Pillow's own modes of colour have 8 bits; how many the file has is known by the decoder only
     return image.mode in _DEEP or any("16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
+
+
+def _loop(image: Any) -> int:
+    loop = image.info.get("loop")
+    if image.format != "GIF":
+        return loop if isinstance(loop, int) else 0
+    return 1 if loop is None else loop + 1 if loop else 0  # GIF counts the repetitions
 
 
 def _orientation(image: Any) -> int:

@@ -15,25 +15,26 @@ def to_srgb(image: Any, profile: bytes | None, mode: str) -> tuple[Any, str | No
     """
     if not profile:
         return image.convert(mode), None
-    if image.mode in ("CMYK", "L"):
-        transform, problem = _transform(profile, image.mode, "RGB")
-        if transform is not None:
-            with_alpha = image.info.get("transparency") is not None
-            alpha = image.convert("RGBA").getchannel("A") if with_alpha else None
-            image = _apply(transform, image)
-            if alpha is not None:
-                image.putalpha(alpha)
+    space, problem = _space(profile)
+    grey = image.mode in ("1", "L", "LA")
+    fits = {"RGB": image.mode != "CMYK", "GRAY": grey, "CMYK": image.mode == "CMYK"}.get(space, False)
+    if problem is None and not fits:
+        problem = f"its colour profile is for {space}, its pixels are {image.mode}"
+    if problem is not None:
         return image.convert(mode), problem
-    converted = image.convert(mode)
-    if image.mode == "LA":
-        transform, problem = _transform(profile, "L", "RGB")
-        if transform is not None:
-            grey = _apply(transform, image.getchannel("L"))
-            grey.putalpha(image.getchannel("A"))
-            converted = grey.convert(mode)
-        return converted, problem
-    transform, problem = _transform(profile, mode, mode)
-    return (converted if transform is None else _apply(transform, converted)), problem
+    if space == "RGB":  # for palettes and grey, too
+        converted = image.convert(mode)
+        transform, problem = _transform(profile, mode, mode)
+        return (converted if transform is None else _apply(transform, converted)), problem
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    plain = image.convert("L") if grey else image
+    transform, problem = _transform(profile, plain.mode, "RGB")
+    if transform is None:
+        return image.convert(mode), problem
+    converted = _apply(transform, plain)
+    if alpha is not None:
+        converted.putalpha(alpha)
+    return converted.convert(mode), None
 
 
 def _apply(transform: Any, image: Any) -> Any:
@@ -43,14 +44,24 @@ def _apply(transform: Any, image: Any) -> Any:
 
 
 @lru_cache(maxsize=8)
+def _space(profile: bytes) -> tuple[str, str | None]:
+    """The colour space that the profile describes, and why it cannot be read, or None."""
+    from PIL import ImageCms
+
+    try:
+        return ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip(), None
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+        return "", _reason(error)
+
+
+@lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str, target: str) -> tuple[Any, str | None]:
     """The transform to sRGB, or None where there is nothing to do; and why it cannot be had, or None."""
     from PIL import Image, ImageCms
 
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         transform = ImageCms.buildTransform(
-            source,
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
             ImageCms.createProfile("sRGB"),
             mode,
             target,
@@ -58,8 +69,7 @@ def _transform(profile: bytes, mode: str, target: str) -> tuple[Any, str | None]
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        return None, f"its colour profile cannot be used ({reason or 'damaged'})"
+        return None, _reason(error)
     if mode == target:
         levels = np.linspace(0, 255, 18).round().astype(np.uint8)
         grid = np.stack(np.meshgrid(*[levels] * 3), axis=-1).reshape(18, -1, 3)
@@ -68,3 +78,7 @@ def _transform(profile: bytes, mode: str, target: str) -> tuple[Any, str | None]
         if np.abs(difference).max() <= 1:
             return None, None
     return transform, None
+
+
+def _reason(error: Exception) -> str:
+    return f"its colour profile cannot be used ({' '.join(str(error).split()) or 'damaged'})"
