@@ -70,6 +70,7 @@ ALLOWED = {
     "functions": {"estimators"} | BELOW_ESTIMATORS,
     "info": {"_extras", "_threads", "gpukm", "kernels"},
     "model_io": {"_arrays", "_containers", "_files", "_validation", "estimators", "gpukm", "lloyd"},
+    "color": {"_extras", "_files", "_threads"} | BELOW_ESTIMATORS,
     "quantize": {"_files", "_images", "array_source", "estimators"},
     "tables": {"_columns", "_csv", "_extras", "_files"},
     "_commands": {"_files", "estimators", "info", "lloyd", "model_io", "quantize", "tables"},
@@ -84,7 +85,7 @@ UPWARDS = {("estimators", "model_io")}
 OPTIONAL = {
     "llvmlite": {"kernels"},
     "numba": {"kernels"},
-    "PIL": {"_images"},
+    "PIL": {"_images", "color"},
     "pyarrow": {"tables"},
     "rich": {"_commands"},
     "sklearn": {"_sklearn"},

@@ -1,9 +1,9 @@
 """Colours as points, with or without alpha, and back to 8 bits; the nearest entry of a palette.
 
-With alpha a colour of coordinates f in the fit's space and opacity a is the point (a (f - w / 2), a |w| / 2), where w is
-white and black is 0: the squared distance of two such points is the mean of the squared distances of the two colours laid
-over black and over white, mixed in that space. A fifth coordinate, `APART` for opaque colours and 0 for others, keeps
-clusters from mixing the two, so that what is opaque stays opaque; it takes no part in mapping other pixels.
+With alpha a colour of coordinates f in the fit's space and opacity a is the point (a (f - w / 2), a |w| / 2), where w
+is white and black is 0: the squared distance of two such points is the mean of the squared distances of the two colours
+laid over black and over white, mixed in that space. A fifth coordinate, `APART` for opaque colours and 0 for others,
+keeps clusters from mixing the two, so that what is opaque stays opaque; it takes no part in mapping other pixels.
 """
 
 from dataclasses import dataclass

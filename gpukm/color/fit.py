@@ -1,7 +1,7 @@
 """A palette for a histogram: exact weighted k-means on its different colours, rounded to 8 bits.
 
-Start (Wu or k-means++), search by merging and splitting (`gpukm.color.refine`), k-means to convergence, k-means among 8-bit
-colours, and at last exactly as many different entries as were asked for.
+Start (Wu or k-means++), search by merging and splitting (`gpukm.color.refine`), k-means to convergence, k-means among
+8-bit colours, and at last exactly as many different entries as were asked for.
 """
 
 from collections.abc import Iterable
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukm import kernels
 from gpukm._validation import check_device, check_parameters, check_random_state
 from gpukm.array_source import ArraySource
 from gpukm.color.embedding import Embedding, squared
@@ -89,7 +90,9 @@ def fit(
     entries = _distinct(np.concatenate([fixed, rounded])) if len(every) <= 2 * colors or histogram.depth == 16 else None
     if entries is None or len(entries) > colors:
         used = weights > 0
-        found = _cluster(every[used], weights[used].astype(np.float64), colors, embedding, fixed, init, effort, rng, device)
+        found = _cluster(
+            every[used], weights[used].astype(np.float64), colors, embedding, fixed, init, effort, rng, device
+        )
         entries = _fill(found, len(fixed), colors, every, counts, weights, embedding)
         if embedding.perceptual and effort:
             polished = polish(entries, len(fixed), every[used], weights[used].astype(np.float64), embedding)
@@ -175,12 +178,12 @@ def _cluster(
     """Up to `k` 8-bit colours by k-means, the fixed ones first; some may be equal or needed by no colour."""
     X = embedding.points(rows)
     check_device(device, X)
-    source = ArraySource(X, weights, dtype=np.float32)
+    source = _source(X, weights, effort)
     held = len(fixed)
     few, few_weights, search = X, weights, source
     if len(X) >= COARSE_FROM:
         few, few_weights = _cells(rows, X, weights)
-        search = ArraySource(few, few_weights, dtype=np.float32)
+        search = _source(few, few_weights, effort)
     start = _start(search, few, few_weights, min(k, len(few)), init, rng)
     centroids = np.concatenate([embedding.points(fixed), _without_nearest(start, embedding.points(fixed))])
     if len(centroids) > held:
@@ -196,6 +199,13 @@ def _cluster(
     return np.concatenate([fixed, embedding.colors(centroids[held:])])
 
 
+def _source(X: NDArray[np.float32], weights: NDArray[np.float64], effort: int) -> ArraySource:
+    """The points, on the engine that suits the many passes of a search."""
+    source = ArraySource(X, weights, dtype=np.float32)
+    source.engine = kernels.engine_name(np, X.size * (1 + 8 * effort))
+    return source
+
+
 def _cells(
     rows: NDArray[Any], X: NDArray[np.float32], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -204,8 +214,10 @@ def _cells(
     if rows.shape[1] == 4:  # opaque colours have cells of their own
         keys = keys << keys.dtype.type(1) | (rows[:, 3] == np.iinfo(rows.dtype).max)
     unique, cell = np.unique(keys, return_inverse=True)
-    totals = np.bincount(cell, weights=weights, minlength=len(unique))
-    means = [np.bincount(cell, weights=weights * X[:, axis], minlength=len(unique)) / totals for axis in range(X.shape[1])]
+    totals: NDArray[np.float64] = np.bincount(cell, weights=weights, minlength=len(unique)).astype(np.float64)
+    means = [
+        np.bincount(cell, weights=weights * X[:, axis], minlength=len(unique)) / totals for axis in range(X.shape[1])
+    ]
     return np.stack(means, axis=1).astype(np.float32), totals
 
 
@@ -248,8 +260,9 @@ def _fill(
 ) -> NDArray[np.uint8]:
     """`k` different entries, the first `held` kept, each of the others nearest to a colour of the image.
 
-    Entries that are equal or that no colour needs make place for the colours with the largest error. It ends, since such a
-    colour needs its entry; but for 16-bit colours, of which another entry can be nearer, where it ends after some rounds.
+    Entries that are equal or that no colour needs make place for the colours with the largest error. It ends, since
+    such a colour needs its entry; but for 16-bit colours, of which another entry can be nearer, where it ends after
+    some rounds.
     """
     points, keys = embedding.points(every), pack(round_to_8_bits(every))
     for round in range(_ROUNDS):

@@ -1,34 +1,35 @@
 """An exact histogram of colours: counts that add up over strips, images, processes and machines.
 
-8-bit opaque pixels are counted in a table of all 2^24 colours, others as sorted keys. What is counted does not depend on
-strips or their order.
+8-bit opaque pixels are counted in a table of all 2^24 colours, others as sorted keys. What is counted does not depend
+on strips or their order.
 """
 
-import json
-import os
-from typing import Any, Self
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm._files import PathLike, atomic_write, open_zip, read_entry
+from gpukm._files import PathLike
 from gpukm.color.keys import pack, unpack, widen
-from gpukm.color.pixels import Alpha, open_pixels
+from gpukm.color.pixels import UNIT, Alpha, check_importance, open_pixels
+
+if TYPE_CHECKING:
+    from gpukm.color.errors import Errors
+    from gpukm.color.palette import Palette
 
 MAX_COLORS = 1 << 24  # different colours of a histogram with alpha or 16 bits: 400 MB of keys, counts and weights
-UNIT = 255  # the weight of a pixel for which no importance is given: importance 1 is 255
 BALANCED = 1 << 40  # the total weight of a balanced histogram
 
 _TABLE_FROM = 1 << 18  # pixels from which on the table of 64 MB is worth it
 _TABLE_FULL = (1 << 32) - 1  # pixels that its uint32 counts hold in any case
-_FORMAT = "gpukm-histogram-1"
 
 
 class Histogram:
     """How often each colour occurs.
 
-    Pixels of 8 or 16 bits, with or without alpha, go into one histogram; it is as deep as its deepest pixels. There are at
-    most 2^24 opaque 8-bit colours; of others `MAX_COLORS` (2^24) are counted, then `add` raises ValueError.
+    Pixels of 8 or 16 bits, with or without alpha, go into one histogram; it is as deep as its deepest pixels. There are
+    at most 2^24 opaque 8-bit colours; of others `MAX_COLORS` (2^24) are counted, then `add` raises ValueError.
 
     Attributes
     ----------
@@ -274,20 +275,9 @@ class Histogram:
         OSError
             If the file exists and `force` is not set, or cannot be written. Nothing half-written is left.
         """
-        self._compact()
-        header = {
-            "format": _FORMAT,
-            "depth": self.depth,
-            "alpha": self.has_alpha,
-            "weighted": self._weights is not None,
-        }
-        arrays = {"keys": self._keys, "counts": self._counts}
-        if self._weights is not None:
-            arrays["weights"] = self._weights
-        with atomic_write(path, force=force) as file:
-            np.savez_compressed(
-                file, allow_pickle=False, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays
-            )
+        from gpukm.color.histogram_files import write
+
+        write(self.__getstate__(), path, force=force)
 
     @classmethod
     def load(cls, path: PathLike) -> "Histogram":
@@ -300,76 +290,42 @@ class Histogram:
         OSError
             If it cannot be read.
         """
-        with open_zip(path) as archive:
-            entries = set(archive.namelist())
-            read = {
-                name: read_entry(archive, f"{name}.npy", f"{path}: {name}")
-                for name in _ENTRIES
-                if f"{name}.npy" in entries
-            }
-        return _checked(read, os.fspath(path))
+        from gpukm.color.histogram_files import read
 
+        histogram = cls()
+        histogram.__setstate__(read(path, MAX_COLORS))
+        return histogram
 
-_ENTRIES = ("header", "keys", "counts", "weights")
+    # what follows from the counts
 
+    def fit(self, colors: int = 256, **options: Any) -> "Palette":
+        """The palette of `colors` colours that fits best; see `gpukm.color.fit.fit` for the options."""
+        from gpukm.color.fit import fit
 
-def _checked(read: dict[str, NDArray[Any]], path: str) -> Histogram:
-    """The histogram in the arrays of a file; raises ValueError unless they are one."""
-    try:
-        header = json.loads(read["header"].astype(np.uint8).tobytes())
-        fits = header["format"] == _FORMAT
-    except (KeyError, ValueError, TypeError):
-        fits = False
-    if not fits:
-        raise ValueError(f"{path}: holds no histogram that this version reads; make one with Histogram.save")
-    depth, alpha = header.get("depth"), header.get("alpha")
-    keys, counts, weights = read.get("keys"), read.get("counts"), read.get("weights")
-    kind = np.uint32 if depth == 8 else np.uint64
-    sound = (
-        depth in (8, 16)
-        and isinstance(alpha, bool)
-        and keys is not None
-        and keys.dtype == kind
-        and keys.ndim == 1
-        and len(keys) <= MAX_COLORS
-        and (keys[1:] > keys[:-1]).all()
-        and (len(keys) == 0 or int(keys[-1]) < 1 << depth * (4 if alpha else 3))
-        and _are_counts(counts, len(keys), 1)
-        and (_are_counts(weights, len(keys), 0) if header.get("weighted") else weights is None)
-    )
-    if not sound:
-        raise ValueError(f"{path}: its colours and counts do not belong together; the file is damaged")
-    histogram = Histogram()
-    histogram.__setstate__({"_form": (depth, alpha), "_keys": keys, "_counts": counts, "_weights": weights})
-    return histogram
+        return fit(self, colors, **options)
 
+    def smallest(self, max_colors: int = 256, **options: Any) -> "Palette":
+        """The smallest palette that meets a target; see `gpukm.color.targets.smallest` for the options."""
+        from gpukm.color.targets import smallest
 
-def _are_counts(values: NDArray[Any] | None, length: int, least: int) -> bool:
-    return (
-        values is not None
-        and values.dtype == np.int64
-        and values.shape == (length,)
-        and bool((values >= least).all())
-        and float(values.sum(dtype=np.float64)) < 2.0**62
-    )
+        return smallest(self, max_colors, **options)
+
+    def curve(
+        self, sizes: Iterable[int] = (2, 4, 8, 16, 32, 64, 128, 256), **options: Any
+    ) -> "list[tuple[int, Errors]]":
+        """[(size, errors of the palette of that size), …]; see `gpukm.color.targets.curve`."""
+        from gpukm.color.targets import curve
+
+        return curve(self, sizes, **options)
+
+    def error(self, palette: Any, *, space: str = "oklab", chroma: float | None = None) -> "Errors":
+        """The errors of mapping each colour to the nearest of a palette, without dithering; see `gpukm.color.apply`."""
+        from gpukm.color.mapping import errors_of
+        from gpukm.color.quantizer import as_palette
+
+        return errors_of(self, as_palette(palette), space, chroma)
 
 
 def _rekeyed(keys: NDArray[Any], form: tuple[int, bool], wide: tuple[int, bool]) -> NDArray[Any]:
     """Keys of the same colours in a form of more bits; they stay in order."""
     return keys if form == wide else pack(widen(unpack(keys, 4 if form[1] else 3), *wide))
-
-
-def check_importance(importance: Any, shape: tuple[int, int]) -> NDArray[np.int64]:
-    """Importance as integers from 0 to 255; raises ValueError unless it is one for an image of (height, width)."""
-    values = np.asarray(importance)
-    if values.shape != shape:
-        raise ValueError(f"importance has shape {values.shape}; the image has {shape} (height, width)")
-    if values.dtype == bool:
-        return values.astype(np.int64) * UNIT
-    if values.dtype == np.uint8:
-        return values.astype(np.int64)
-    if values.dtype.kind != "f" or not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(
-            f"importance has dtype {values.dtype}; it must be uint8, bool, or floats from 0 to 1 without NaN"
-        )
-    return np.rint(values * UNIT).astype(np.int64)

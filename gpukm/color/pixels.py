@@ -11,6 +11,7 @@ from gpukm._arrays import is_array, to_numpy
 from gpukm.color.palette import parse_hex
 
 STRIP_PIXELS = 1 << 20
+UNIT = 255  # the weight of a pixel for which no importance is given: importance 1 is 255
 ALPHA = ("keep", "flatten", "threshold")
 
 
@@ -34,7 +35,8 @@ class ArrayPixels:
 
     Parameters
     ----------
-    image : array of shape (height, width, 3 or 4), or (height, width) for grey: uint8, uint16, or floats from 0 to 1, which
+    image : array of shape (height, width, 3 or 4), or (height, width) for grey: uint8, uint16, or floats from 0 to 1,
+    which
         are rounded to 16 bits; of any array library and device.
 
     Raises
@@ -116,3 +118,19 @@ class Alpha:
         if (alpha == top).all():
             return strip[..., :3]
         return np.concatenate([np.where(alpha == 0, 0, strip[..., :3]), alpha], axis=-1).astype(strip.dtype, copy=False)
+
+
+def check_importance(importance: Any, shape: tuple[int, int]) -> NDArray[np.int64]:
+    """Importance as integers from 0 to 255; raises ValueError unless it is one for an image of (height, width)."""
+    values = np.asarray(importance)
+    if values.shape != shape:
+        raise ValueError(f"importance has shape {values.shape}; the image has {shape} (height, width)")
+    if values.dtype == bool:
+        return values.astype(np.int64) * UNIT
+    if values.dtype == np.uint8:
+        return values.astype(np.int64)
+    if values.dtype.kind != "f" or not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(
+            f"importance has dtype {values.dtype}; it must be uint8, bool, or floats from 0 to 1 without NaN"
+        )
+    return np.rint(values * UNIT).astype(np.int64)

@@ -1,7 +1,8 @@
 """The last steps of a perceptual palette: less mean CIEDE2000 itself, from entries that are near its optimum.
 
-Each colour goes to the entry with the least CIEDE2000 of those nearby; each entry moves to the mean of its colours, weighed
-so that squared distances add up to CIEDE2000 (iteratively reweighted least squares, Weiszfeld 1937), rounded to 8 bits.
+Each colour goes to the entry with the least CIEDE2000 of those nearby; each entry moves to the mean of its colours,
+weighed so that squared distances add up to CIEDE2000 (iteratively reweighted least squares, Weiszfeld 1937), rounded to
+8 bits.
 """
 
 from typing import Any
@@ -32,7 +33,9 @@ def polish(
         places = embedding.points(entries).astype(np.float64)
         pull = weights * np.maximum(difference, LEAST) / np.maximum(squared(points, places[labels]), LEAST**2)
         sums = np.bincount(labels, weights=pull, minlength=len(entries))
-        means = np.stack([np.bincount(labels, weights=pull * points[:, i], minlength=len(entries)) for i in range(3)], 1)
+        means = np.stack(
+            [np.bincount(labels, weights=pull * points[:, i], minlength=len(entries)) for i in range(3)], 1
+        )
         places = np.where(sums[:, None] > 0, means / np.where(sums > 0, sums, 1.0)[:, None], places)
         entries = np.concatenate([entries[:held], embedding.colors(places[held:])])
     return best

@@ -1,7 +1,7 @@
 """Colour spaces in which Euclidean distance stands for difference: sRGB to and from each, and CIEDE2000.
 
-Everything is NumPy float64, on the few different colours of an image. Coordinates are then rounded to `QUANTUM`, so that
-the last bits of a platform's cube root or logarithm do not reach k-means: the same bytes come out everywhere.
+Everything is NumPy float64, on the few different colours of an image. Coordinates are then rounded to `QUANTUM`, so
+that the last bits of a platform's cube root or logarithm do not reach k-means: the same bytes come out everywhere.
 
 Each space has black at (0, 0, 0) and a scale on which lightness runs from 0 to about 100 (sRGB and linear: 0 to 255).
 
@@ -184,8 +184,8 @@ def ciede2000(lab1: Floats, lab2: Floats) -> Floats:
     S_C, S_H = 1 + 0.045 * C, 1 + 0.015 * C * T
     R_C = 2 * np.sqrt(C**7 / (C**7 + 25.0**7))
     R_T = -np.sin(np.radians(60 * np.exp(-(((h - 275) / 25) ** 2)))) * R_C
-    l, c, H = dL / S_L, dC / S_C, dH / S_H
-    difference: Floats = np.sqrt(np.maximum(l * l + c * c + H * H + R_T * c * H, 0.0))
+    light, c, H = dL / S_L, dC / S_C, dH / S_H
+    difference: Floats = np.sqrt(np.maximum(light * light + c * c + H * H + R_T * c * H, 0.0))
     return difference
 
 

@@ -1,7 +1,7 @@
 """Wu's start: boxes of colours, cut again and again where that lowers the squared error most (Wu 1992).
 
-Colours are put into a grid of `CELLS` per axis between the least and the greatest coordinate; with cumulative moments of
-the grid the best cut of a box costs a few sums, whatever the number of colours.
+Colours are put into a grid of `CELLS` per axis between the least and the greatest coordinate; with cumulative moments
+of the grid the best cut of a box costs a few sums, whatever the number of colours.
 
 References
 ----------

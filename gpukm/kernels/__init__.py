@@ -3,6 +3,7 @@
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
 from gpukm.kernels.arrange import codes, order_of, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
+from gpukm.kernels.diffuse import diffuse
 from gpukm.kernels.engine import FEW, engine_name
 from gpukm.kernels.hashing import hash_rows, mix
 from gpukm.kernels.inertia import add_inertia, all_distances, own_distances
@@ -21,6 +22,7 @@ __all__ = [
     "assign",
     "block_rows",
     "codes",
+    "diffuse",
     "engine_name",
     "hash_rows",
     "lloyd_step",
