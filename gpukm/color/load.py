@@ -58,7 +58,7 @@ class Metadata:
 
 
 class Picture:
-    """An opened image; use it in a ``with`` statement, which frees it.
+    """An opened image; use it in a ``with`` statement, the outermost of which frees it.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Picture:
     """
 
     def __init__(self, image: Any, name: str) -> None:
-        self.name, self._image, self._passed = name, image, 0
+        self.name, self._image, self._users = name, image, 0
         orientation = _orientation(image)
         turn, self._across, self._far = _TURNS.get(orientation, ("", False, False))
         self._turn = getattr(_pillow().Transpose, turn) if turn else None
@@ -90,10 +90,13 @@ class Picture:
         self._profile = image.info.get("icc_profile")
 
     def __enter__(self) -> "Picture":
+        self._users += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._image.close()
+        self._users -= 1
+        if self._users == 0:
+            self._image.close()
 
     def strips(self, rows: int | None = None) -> Iterator[NDArray[np.uint8]]:
         """The pixels from top to bottom, in arrays of shape (at most `rows`, width, channels)."""
