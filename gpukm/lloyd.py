@@ -14,6 +14,9 @@ from gpukm.sources import SampleSource, Step
 
 log = logging.getLogger("gpukm")
 
+# (source, step, centroids, means) -> (new centroids, how many were relocated), as `update`
+Move = Callable[[SampleSource, Step, NDArray, NDArray[np.float64]], tuple[NDArray, int]]
+
 
 @dataclass(frozen=True)
 class Iteration:
@@ -64,6 +67,7 @@ def lloyd(
     tol: float,
     callback: Callable[[Iteration], Any] | None = None,
     verbose: bool = False,
+    move: Move | None = None,
 ) -> LloydResult:
     """Run Lloyd's algorithm (Lloyd 1982) from `centroids`.
 
@@ -78,6 +82,7 @@ def lloyd(
     tol : absolute, squared distance
     callback : called with each `Iteration`
     verbose : print a line an iteration
+    move : what follows from the means in place of `update`, for centroids that are not free
 
     Returns
     -------
@@ -91,7 +96,7 @@ def lloyd(
             began = time.perf_counter()
             step = source.step(centroids)
             means = step.sums.means()
-            new, relocated = update(source, step, centroids, means)
+            new, relocated = (move or update)(source, step, centroids, means)
             moves = (new.astype(np.float64) - centroids) ** 2
             shift = fsum(moves.ravel())
             state = _inertia(source, step, centroids, means)
@@ -115,24 +120,34 @@ def lloyd(
     return LloydResult(centroids, labels, inertia, withinss, sizes, len(history), converged, history, interrupted)
 
 
-def update(source: SampleSource, step: Step, centroids: NDArray, means: NDArray[np.float64]) -> tuple[NDArray, int]:
+def update(
+    source: SampleSource, step: Step, centroids: NDArray, means: NDArray[np.float64], fixed: int = 0
+) -> tuple[NDArray, int]:
     """(new centroids, how many were relocated): means, and for clusters without weight the farthest rows.
 
     As in scikit-learn the n-th empty cluster gets the n-th farthest row, which leaves its old cluster, with all rows
-    equal to it. A cluster for which no row is left (all coincide with their centroids) stays where it was.
+    equal to it. A cluster for which no row is left (all coincide with their centroids) stays where it was, and so do
+    the first `fixed` centroids in any case.
     """
     empty = np.flatnonzero(step.sums.empty)
+    empty = empty[empty >= fixed]
     if len(empty) == 0:
-        return means.astype(centroids.dtype), 0
+        return _moved(means, centroids, step.sums.empty, fixed), 0
     far = source.farthest(centroids, len(empty))
     sums = step.sums
     if far:
         sums = source.without(sums, np.concatenate([row.indices for row in far]))
         means = sums.means()
-    new = np.where(sums.empty[:, None], centroids, means.astype(centroids.dtype))
+    new = _moved(means, centroids, sums.empty, fixed)
     for cluster, row in zip(empty, far, strict=False):
         new[cluster] = row.row
     return new, len(far)
+
+
+def _moved(means: NDArray[np.float64], centroids: NDArray, empty: NDArray[np.bool_], fixed: int) -> NDArray:
+    new = np.where(empty[:, None], centroids, means.astype(centroids.dtype))
+    new[:fixed] = centroids[:fixed]
+    return new
 
 
 def _inertia(source: SampleSource, step: Step, centroids: NDArray, means: NDArray[np.float64]) -> float:
