@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +177,7 @@ def test_a_report_shows_the_image(capsys):
     assert "exists" in fails(capsys, "colors photo.png --report r.html", 15)
 
 
-def test_importance_says_which_pixels_count(capsys, cat):
+def test_importance_says_which_pixels_count(capsys):
     """A mask that is black but for one colour makes that colour's errors small."""
     flat = np.zeros((10, 10, 3), dtype=np.uint8)
     flat[:, :5], flat[:5, 5:], flat[5:, 5:] = (200, 0, 0), (0, 0, 200), (0, 180, 180)
@@ -275,7 +274,7 @@ def test_a_folder_is_converted_with_its_tree(capsys):
     assert all(n_colors(f"out/{name}") == 5 for name in files("out"))
     assert "3 images; the worst, by mean CIEDE2000:" in out and out.count("5 colours") == 3
     assert "gpukm: image 3 of 3: " in err
-    alone, _ = ok(capsys, "colors in/a.png -k 5 -o alone.png")
+    ok(capsys, "colors in/a.png -k 5 -o alone.png")
     assert Path("alone.png").read_bytes() == Path("out/a.png").read_bytes()
 
 
@@ -288,11 +287,10 @@ def test_several_processes_write_the_same_bytes(capsys):
         assert (Path("one") / name).read_bytes() == (Path("two") / name).read_bytes()
 
 
-def test_a_shared_palette_is_that_of_all_pixels(capsys, cat):
+def test_a_shared_palette_is_that_of_all_pixels(capsys):
     """`colors --shared` uses what `palette` finds; it is the palette of the images laid side by side."""
     out, _ = ok(capsys, "colors in --recursive --out-dir out -k 6 --shared --json")
     facts = json.loads(out)
-    assert len({frozenset(map(tuple, pixels(f"out/{name}").reshape(-1, 3).tolist())) for name in files("out")}) >= 1
     used = np.unique(np.concatenate([pixels(f"out/{name}").reshape(-1, 3) for name in files("out")]), axis=0)
     shared_colors = [entry["hex"] for entry in facts["palette"]["colors"]]
     assert len(shared_colors) == 6 and {f"#{bytes(color).hex()}" for color in used.astype(np.uint8)} <= set(
@@ -340,7 +338,7 @@ def test_if_all_are_bad_the_exit_code_is_one(capsys):
     assert "bad.png" in fails(capsys, "palette bad.png", 1)
 
 
-def test_the_worst_images_are_listed_first(capsys, cat):
+def test_the_worst_images_are_listed_first(capsys):
     """Of a shared palette: one colourful image among grey ones."""
     for number in range(12):
         Image.new("RGB", (9, 9), (number * 20,) * 3).save(f"in/g{number:02d}.png")
@@ -437,13 +435,13 @@ def test_a_run_that_was_killed_goes_on(capsys, cat):
     assert len([name for name in files("out") if not name.startswith(".")]) == 43 and not list(Path().glob("j*"))
 
 
-def test_another_runs_journal_is_refused(capsys, monkeypatch):
-    """Rather than mix results."""
-    monkeypatch.setattr(work, "write_image", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert main(shlex.split("colors in --out-dir out -k 6 --resume j")) == 130
-    monkeypatch.undo()
-    capsys.readouterr()
-    os.chdir(os.getcwd())
+def test_another_runs_journal_is_refused(capsys):
+    """Rather than mix the results of two runs; nothing is done."""
+    Path("j").write_text("mine")
+    before = files()
+    assert "j: is not the journal of a batch" in fails(capsys, "colors in --out-dir out -k 6 --resume j", 1)
+    assert "j: is not the journal of a batch" in fails(capsys, "palette in -k 6 --resume j", 1)
+    assert files() == before
 
 
 def test_existing_outputs_are_left_or_replaced_as_told(capsys):
@@ -531,7 +529,7 @@ def test_colours_are_shown_on_a_terminal_unless_refused(capsys, monkeypatch):
 
 @pytest.mark.parametrize("command", ["colors", "palette", "apply"])
 def test_help_has_an_example_for_each_command(capsys, command):
-    """And the exit codes where they are more than two."""
+    """And the exit codes."""
     out, _ = ok(capsys, f"{command} --help")
     assert f"gpukm {command}" in out and "--recursive" in out and "--json" in out
-    assert command != "colors" or "99 quality not reached" in out
+    assert "99 a quality is not reached" in out

@@ -10,17 +10,19 @@ from gpukm.color.load import MAX_PIXELS
 MANY = 8  # images from which on processes are worth their start, a second or two
 _INPUTS = "image files (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM), or folders of them"
 
+_CODES = """
+Exit codes: 0 all done; 1 failed; 2 wrong usage, or some images failed and the others were done; 15 an output exists;
+98 not smaller than the file (--skip-if-larger); 99 a quality is not reached (--require-de, --target-de, ...).
+Wherever it is not 0 for an image, nothing is written for that image."""
+
 EXAMPLES = {
     "colors": "examples:\n"
-    "  gpukm colors photo.jpg -k 64 -o photo.png --report photo.html\n"
-    "  gpukm colors photo.jpg --target-de 1.5 -o photo.png\n"
-    "  gpukm colors photos/ --recursive --out-dir small/ --shared --resume small.journal\n\n"
-    "Exit codes: 0 done, 1 failed, 2 wrong usage, or some of the images failed, 15 an output exists, 98 not\n"
-    "smaller than the file (--skip-if-larger), 99 quality not reached (--require-de, --target-de ...).",
+    "  gpukm colors examples/chelsea.png -k 16 -o chelsea-16.png --report chelsea.html\n"
+    "  gpukm colors examples --out-dir small -k 32 --shared --resume small.journal",
     "palette": "examples:\n"
-    "  gpukm palette photo.jpg -k 8\n"
-    "  gpukm palette frames/ -k 256 -o shared.json -o shared.gpl --balance images",
-    "apply": "example:\n  gpukm apply --palette shared.json frames/ --out-dir out/ --dither fs",
+    "  gpukm palette examples/chelsea.png -k 8\n"
+    "  gpukm palette examples -k 8 --balance images -o shared.json -o shared.gpl",
+    "apply": "example:\n  gpukm apply --palette shared.json examples --out-dir out --dither fs",
 }
 
 
@@ -30,6 +32,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     def add_own(name: str, text: str) -> argparse.ArgumentParser:
         command = add(name, _run(name), text)
         command.set_defaults(interrupted="the files that are there are whole")
+        command.description = f"{text}.\n{_CODES}"
         return command
 
     text = "Reduce images to K colours: print the palette, write indexed images"

@@ -107,7 +107,7 @@ def refuse_links(path: str, out_dir: str | None = None) -> None:
 
 
 def make_folder(path: str, out_dir: str) -> None:
-    """Create the folder of `path` within `out_dir`, if it is not there; raises OSError rather than follow a link out."""
+    """Create the folder of `path` within `out_dir`; raises OSError rather than follow a link out."""
     os.makedirs(out_dir, exist_ok=True)
     folder = Path(out_dir)
     for part in PurePath(os.path.relpath(os.path.dirname(path) or ".", out_dir)).parts:
