@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,8 @@ def half(number: int) -> int:
         raise FileNotFoundError(2, "No such file or directory", "five")
     if number == 7:
         raise MemoryError
+    if number == 11:
+        warnings.warn("eleven is odd", stacklevel=1)
     if number == 9:
         os.kill(os.getpid(), signal.SIGKILL)
     return number // 2
@@ -153,6 +156,13 @@ def test_a_process_that_dies_takes_only_its_own_task_with_it():
     results = dict(run_all(half, tasks, [str(number) for number in tasks], 2))
     assert {place: results[place] for place in (0, 2, 3)} == {0: 1, 2: 2, 3: 3}
     assert "the process that worked on it died" in results[1].message
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_warnings_are_heard_whichever_process_they_come_from(jobs):
+    """As warnings of this process."""
+    with pytest.warns(UserWarning, match="eleven is odd"):
+        assert dict(run_all(half, [2, 11], ["2", "11"], jobs)) == {0: 1, 1: 5}
 
 
 def test_other_errors_are_not_hidden():

@@ -5,6 +5,7 @@ Names come from folders that others may have filled. Nothing is ever written out
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -147,16 +148,16 @@ def run_all(
         with ProcessPoolExecutor(
             jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(threads,)
         ) as pool:
-            running: dict[Future[T | Failure], int] = {}
+            running: dict[Future[tuple[T | Failure, list[str]]], int] = {}
             broken = False
             while (waiting or running) and not broken:
                 while waiting and len(running) < 2 * jobs:  # few ahead: results are taken before more are made
                     number = waiting.pop()
-                    running[pool.submit(_attempt, work, tasks[number], names[number])] = number
+                    running[pool.submit(_remote, work, tasks[number], names[number])] = number
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     number = running.pop(future)
                     try:
-                        yield number, future.result()
+                        yield number, _heard(future.result())
                     except BrokenProcessPool:
                         broken = True
                         running[future] = number
@@ -165,7 +166,7 @@ def run_all(
                 # Which of them it was is not known; each gets a process of its own, so that only the one fails.
                 for future, number in sorted(running.items(), key=lambda item: item[1]):
                     if future.done() and future.exception() is None:
-                        yield number, future.result()
+                        yield number, _heard(future.result())
                     else:
                         yield number, _alone(work, tasks[number], names[number], threads)
 
@@ -175,9 +176,25 @@ def _alone(work: Callable[[Any], T], task: Any, name: str, threads: int) -> T | 
         1, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(threads,)
     ) as pool:
         try:
-            return pool.submit(_attempt, work, task, name).result()
+            return _heard(pool.submit(_remote, work, task, name).result())
         except BrokenProcessPool:
             return Failure(name, f"{name}: the process that worked on it died; there may be too little memory", OSError)
+
+
+def _remote(work: Callable[[Any], T], task: Any, name: str) -> tuple[T | Failure, list[str]]:
+    """The result, and what was warned of: the command's own process says it, as it says everything."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        result = _attempt(work, task, name)
+    return result, [str(warning.message) for warning in caught]
+
+
+def _heard(answer: tuple[T | Failure, list[str]]) -> T | Failure:
+    result, messages = answer
+    for message in messages:
+        warnings.warn(message, stacklevel=3)
+    return result
 
 
 def _attempt(work: Callable[[Any], T], task: Any, name: str) -> T | Failure:
