@@ -1,5 +1,6 @@
 """gpukm colors, palette and apply: what they print, what they write, how they fail."""
 
+import inspect
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from gpukm.cli import main
 from gpukm.color import shared, work
 from gpukm.color.load import open_picture
 from gpukm.color.palette import Palette
+from gpukm.color.quantizer import quantize
 
 CHELSEA = Path(__file__).parents[1] / "examples" / "chelsea.png"
 
@@ -137,35 +139,36 @@ def test_metadata_are_kept_unless_stripped(capsys, cat):
 
 
 def test_options_reach_the_library(capsys, monkeypatch):
-    """No option is accepted and ignored."""
-    fitted, applied = [], []
-    real_fit, real_apply = work.fit, work.apply
-    monkeypatch.setattr(
-        work, "fit", lambda histogram, settings: (fitted.append(settings), real_fit(histogram, settings))[1]
+    """No option is accepted and ignored, and the defaults are those of the functions."""
+    seen = []
+
+    def recorded(function):
+        return lambda *arguments, **options: (seen.append(options), function(*arguments, **options))[1]
+
+    for name in ("quantize", "apply", "fit_palette"):
+        monkeypatch.setattr(work, name, recorded(getattr(work, name)))
+    search = {"space": "lab", "chroma": 1.5, "keep": ("#ff0000", "#00ff00"), "effort": 0, "init": "k-means++"}
+    search |= {"random_state": 3, "device": "cpu"}
+    where = {"space": "lab", "chroma": 1.5}
+    mapping = {"dither": "bayer", "dither_level": 0.5, "alpha": "flatten", "background": "#000000"} | where
+    search_words = (
+        "--keep '#ff0000, #00ff00' --effort 0 --init k-means++ --seed 3 --device cpu --space lab --chroma 1.5"
     )
-    monkeypatch.setattr(
-        work, "apply", lambda *args, **options: (applied.append(options), real_apply(*args, **options))[1]
-    )
-    ok(
-        capsys,
-        "colors photo.png -k 7 --space lab --chroma 1.5 --keep '#ff0000, #00ff00' --effort 0 --init k-means++ --seed 3 "
-        "--device cpu --dither bayer --dither-level 0.5 --alpha flatten --background '#000000'",
-    )
-    (settings,) = fitted
-    wanted = {"colors": 7, "space": "lab", "chroma": 1.5, "keep": ("#ff0000", "#00ff00"), "effort": 0, "seed": 3}
-    wanted |= {"init": "k-means++", "device": "cpu"}
-    assert {name: getattr(settings, name) for name in wanted} == wanted
-    (options,) = applied
-    assert options == {
-        "space": "lab",
-        "chroma": 1.5,
-        "dither": "bayer",
-        "dither_level": 0.5,
-        "alpha": "flatten",
-        "background": "#000000",
-    }
+    words = "--dither bayer --dither-level 0.5 --alpha flatten --background '#000000'"
+    ok(capsys, f"colors photo.png -k 7 {search_words} {words}")
+    assert seen.pop() == search | mapping | dict.fromkeys(["target_de", "target_de_p95", "min_psnr", "importance"])
+    ok(capsys, f"colors photo.png in/a.png -k 7 --shared {search_words} {words}")
+    assert seen == [search, mapping, mapping]
+    ok(capsys, "palette photo.png -o p.json")
+    ok(capsys, f"apply photo.png --palette p.json --space lab --chroma 1.5 {words}")
+    assert seen[-1] == mapping
+    ok(capsys, "colors photo.png --target-de 9 --target-de-p95 20 --min-psnr 9")
+    given = next(options for options in seen if options.get("target_de"))
+    assert (given["target_de"], given["target_de_p95"], given["min_psnr"]) == (9.0, 20.0, 9.0)
+    seen.clear()
     ok(capsys, "colors photo.png")
-    assert fitted[1] == work.Settings()
+    defaults = {name: part.default for name, part in inspect.signature(quantize).parameters.items()}
+    assert seen[0] == {name: defaults[name] for name in seen[0]} and len(seen[0]) == len(defaults) - 2
 
 
 def test_a_report_shows_the_image(capsys):
@@ -435,6 +438,29 @@ def test_a_run_that_was_killed_goes_on(capsys, cat):
     assert len([name for name in files("out") if not name.startswith(".")]) == 43 and not list(Path().glob("j*"))
 
 
+def test_a_palette_goes_on_where_it_was_stopped(capsys, monkeypatch):
+    """What could not be read is still named, and still exit code 2."""
+    Path("in/bad.png").write_bytes(b"nonsense")
+    ok(capsys, "palette in --recursive -k 6 -o whole.json", 2)
+    monkeypatch.setattr(shared, "_SECONDS", -1.0)
+    count, counted = shared.count, []
+
+    def stop_at_the_last(task):
+        if task.path == "in/x/c.webp":
+            raise KeyboardInterrupt
+        counted.append(task.path)
+        return count(task)
+
+    monkeypatch.setattr(shared, "count", stop_at_the_last)
+    command = "palette in --recursive -k 6 -o p.json --resume j --jobs 1"
+    assert main(shlex.split(command)) == 130 and counted == ["in/a.png", "in/b.jpg", "in/bad.png"]
+    monkeypatch.setattr(shared, "count", count)
+    capsys.readouterr()
+    _, err = ok(capsys, command, 2)
+    assert "going on with j: 3 images counted" in err and "gpukm: error: in/bad.png: not an image" in err
+    assert Path("p.json").read_bytes() == Path("whole.json").read_bytes() and not list(Path().glob("j*"))
+
+
 def test_another_runs_journal_is_refused(capsys):
     """Rather than mix the results of two runs; nothing is done."""
     Path("j").write_text("mine")
@@ -504,6 +530,18 @@ def test_wrong_usage_is_said(capsys, command, message):
     before = files()
     out, err = ok(capsys, command, 2)
     assert message in err and out == "" and files() == before
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_lost_on_reading_is_said(capsys, jobs):
+    """Sixteen bits, whichever process reads them; not with --quiet."""
+    deep = np.linspace(0, 65535, 600).astype(np.uint16).reshape(20, 30)
+    for name in ("d.png", "e.png"):
+        Image.fromarray(deep).save(name)
+    _, err = ok(capsys, f"colors d.png e.png --out-dir out -k 4 --jobs {jobs}")
+    assert err.count("gpukm: warning: d.png: has 16 bits a channel; they are reduced to 8\n") == 1
+    _, err = ok(capsys, f"colors d.png e.png --out-dir out -k 4 --jobs {jobs} --quiet --force")
+    assert err == ""
 
 
 def test_what_cannot_be_read_is_said(capsys):

@@ -155,8 +155,8 @@ def _add_mapping(command: argparse.ArgumentParser, *, frames: bool) -> None:
     group = command.add_argument_group("pixels")
     kinds = "fs is Floyd-Steinberg, bayer and blue are ordered: blue noise is the less visible (default: %(default)s)"
     group.add_argument("--dither", choices=("none", "fs", "bayer", "blue"), default="none", help=kinds)
-    level = "how much, from 0 to 1 (default: %(default)s)"
-    group.add_argument("--dither-level", metavar="X", type=_number(0, 1), default=1.0, help=level)
+    level = "of dithering, from 0 to 1 (default: %(default)s)"
+    group.add_argument("--dither-level", metavar="X", type=_number(0, 1), default=0.8, help=level)
     _add_alpha(group)
     if frames:
         text = "of an animation: one palette for all frames, or one for each (default: %(default)s)"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.color.batch import make_folder, refuse_links
+from gpukm.color.dither import LEVEL
 from gpukm.color.errors import Errors, psnr
 from gpukm.color.fit import fit as fit_palette
 from gpukm.color.histogram import Histogram
@@ -16,9 +17,11 @@ from gpukm.color.load import MAX_PIXELS, Picture, open_picture
 from gpukm.color.metadata import Metadata
 from gpukm.color.outputs import Frame, write_image
 from gpukm.color.palette import Palette
-from gpukm.color.quantizer import Quantized, apply
+from gpukm.color.quantizer import Quantized, apply, quantize
 from gpukm.color.report import Shown, show
-from gpukm.color.targets import QualityError
+from gpukm.color.targets import QualityError, smallest
+
+_TARGETS = ("target_de", "target_de_p95", "min_psnr")
 
 
 class LargerError(ValueError):
@@ -27,13 +30,13 @@ class LargerError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of the commands, named as those of `gpukm.color.quantize` where they are the same."""
+    """Options of the commands; those that quantize has, too, have its names."""
 
     colors: int = 256
     space: str = "oklab"
     chroma: float | None = None
     dither: str = "none"
-    dither_level: float = 1.0
+    dither_level: float = LEVEL
     keep: tuple[str, ...] = ()
     alpha: str = "keep"
     background: str = "#ffffff"
@@ -98,12 +101,14 @@ def convert(task: Task) -> Done:
         if picture.n_frames > 1:
             results, durations, unique = _animation(picture, task)
         else:
-            results, unique = _still(picture, task)
-            durations = [0.0]
+            results, durations = [_still(picture, task)], [0.0]
+            unique = results[0].unique_colors
         errors = _together([result.error for result in results])
         if settings.require_de is not None and errors.de_mean > settings.require_de:
             reached = f"mean CIEDE2000 {errors.de_mean:.3f} is above --require-de {settings.require_de:g}"
-            raise QualityError(f"{task.path}: {reached} with {len(results[0].palette)} colours; nothing is written")
+            raise QualityError(
+                f"{task.path}: {reached} with {len(results[0].palette)} colours; nothing is written", results[0].palette
+            )
         size = None if task.output is None else _write(picture, task, results, durations)
         first = results[0]
         figures = {
@@ -135,21 +140,21 @@ def count(task: Task) -> Histogram:
 
 
 def fit(histogram: Histogram, settings: Settings) -> Palette:
-    """The palette that the settings ask for: of so many colours, or the smallest that meets the target."""
-    search = {
-        "space": settings.space,
-        "chroma": settings.chroma,
-        "keep": settings.keep,
-        "effort": settings.effort,
-        "init": settings.init,
-        "random_state": settings.seed,
-        "device": settings.device,
-    }
-    targets = {name: getattr(settings, name) for name in ("target_de", "target_de_p95", "min_psnr")}
-    targets = {name: value for name, value in targets.items() if value is not None}
+    """The palette that the settings ask for: of so many colours, or the smallest that meets the targets."""
+    targets = {name: getattr(settings, name) for name in _TARGETS if getattr(settings, name) is not None}
     if targets:
-        return histogram.smallest(**targets, max_colors=settings.colors, **search)
-    return fit_palette(histogram, settings.colors, **search)
+        return smallest(histogram, settings.colors, **targets, **_search(settings))
+    return fit_palette(histogram, settings.colors, **_search(settings))
+
+
+def _search(settings: Settings) -> dict[str, Any]:
+    options = {name: getattr(settings, name) for name in ("space", "chroma", "keep", "effort", "init", "device")}
+    return options | {"random_state": settings.seed}
+
+
+def _mapping(settings: Settings) -> dict[str, Any]:
+    names = ("space", "chroma", "dither", "dither_level", "alpha", "background")
+    return {name: getattr(settings, name) for name in names}
 
 
 def _histogram(picture: Picture, task: Task) -> Histogram:
@@ -161,12 +166,13 @@ def _histogram(picture: Picture, task: Task) -> Histogram:
     return histogram
 
 
-def _still(picture: Picture, task: Task) -> tuple[list[Quantized], int | None]:
-    palette, unique = task.palette, None
-    if palette is None:
-        histogram = _histogram(picture, task)
-        palette, unique = fit(histogram, task.settings), histogram.n_colors
-    return [_apply(picture, palette, task.settings)], unique
+def _still(picture: Picture, task: Task) -> Quantized:
+    if task.palette is not None:
+        return apply(picture, task.palette, **_mapping(task.settings))
+    weights = None if task.importance is None else _importance(task.importance, picture)
+    targets = {name: getattr(task.settings, name) for name in _TARGETS}
+    options = _search(task.settings) | _mapping(task.settings) | targets
+    return quantize(picture, task.settings.colors, importance=weights, **options)
 
 
 def _animation(picture: Picture, task: Task) -> tuple[list[Quantized], list[float], int | None]:
@@ -180,22 +186,9 @@ def _animation(picture: Picture, task: Task) -> tuple[list[Quantized], list[floa
         own = palette
         if own is None:
             own = fit(Histogram().add(pixels, alpha=settings.alpha, background=settings.background), settings)
-        results.append(_apply(pixels, own, settings))
+        results.append(apply(pixels, own, **_mapping(settings)))
         durations.append(duration)
     return results, durations, unique
-
-
-def _apply(pixels: Any, palette: Palette, settings: Settings) -> Quantized:
-    return apply(
-        pixels,
-        palette,
-        space=settings.space,
-        chroma=settings.chroma,
-        dither=settings.dither,
-        dither_level=settings.dither_level,
-        alpha=settings.alpha,
-        background=settings.background,
-    )
 
 
 def _importance(path: str, picture: Picture) -> NDArray[np.uint8]:
