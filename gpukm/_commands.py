@@ -11,26 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm._files import atomic_write, check_target
+from gpukm._files import atomic_write
+from gpukm._usage import UsageError, check_outputs, say
 from gpukm.estimators import KMeans
 from gpukm.info import describe, report
 from gpukm.lloyd import Iteration
 from gpukm.model_io import load
-from gpukm.quantize import quantize as quantize_image
 from gpukm.tables import Table, read_table
 
 _LINES = 1 << 16  # labels turned into text at a time
-
-
-class UsageError(Exception):
-    """Options that make no sense together, or a name with the wrong ending: exit code 2."""
 
 
 def fit(options: argparse.Namespace) -> None:
     """Cluster DATA; write the model and the labels; print the summary."""
     _check_ending(options.output, (".npz",), "-o")
     _check_ending(options.labels, (".npy", ".csv"), "--labels")
-    _check_outputs([options.output, options.labels], [options.data], options.force)
+    check_outputs([options.output, options.labels], [options.data], options.force)
     table = _read(options, options.columns)
     values = table.values if options.dtype is None else table.values.astype(options.dtype, copy=False)
     model = KMeans(
@@ -51,17 +47,17 @@ def fit(options: argparse.Namespace) -> None:
     # Written one after the other: when the second fails, the first is whole and stays.
     if options.output:
         model.save(options.output, labels=False, force=options.force)
-        _say(options, f"wrote {options.output}: {options.clusters} clusters, {values.shape[1]} features")
+        say(options, f"wrote {options.output}: {options.clusters} clusters, {values.shape[1]} features")
     if options.labels:
         _write_labels(options.labels, labels, options.force)
-        _say(options, f"wrote {options.labels}: {len(labels)} labels")
+        say(options, f"wrote {options.labels}: {len(labels)} labels")
     print(json.dumps(_fit_facts(options, model, table), indent=2, allow_nan=False) if options.json else model.summary())
 
 
 def predict(options: argparse.Namespace) -> None:
     """Label the rows of DATA by MODEL."""
     _check_ending(options.output, (".npy", ".csv"), "-o")
-    _check_outputs([options.output], [options.model, options.data], options.force)
+    check_outputs([options.output], [options.model, options.data], options.force)
     model = load(options.model)
     columns = options.columns
     names = getattr(model, "feature_names_in_", None)
@@ -73,7 +69,7 @@ def predict(options: argparse.Namespace) -> None:
     labels = _in_file_order(model.predict(table.values), table)
     if options.output:
         _write_labels(options.output, labels, options.force)
-        _say(options, f"wrote {options.output}: {len(labels)} labels")
+        say(options, f"wrote {options.output}: {len(labels)} labels")
         return
     for start in range(0, len(labels), _LINES):
         print("\n".join(map(str, labels[start : start + _LINES].tolist())))
@@ -82,48 +78,6 @@ def predict(options: argparse.Namespace) -> None:
 def info(options: argparse.Namespace) -> None:
     """Print what is here and what would run."""
     print(json.dumps(describe(), indent=2) if options.json else report())
-
-
-def quantize(options: argparse.Namespace) -> None:
-    """Reduce IMAGE to a palette; write the PNG; print the palette."""
-    _check_ending(options.output, (".png",), "-o")
-    _check_outputs([options.output], [options.image], options.force)
-    result = quantize_image(
-        options.image,
-        options.colors,
-        random_state=options.seed,
-        n_init=options.n_init,
-        max_iter=options.max_iter,
-        tol=options.tol,
-        background=options.background,
-        device=options.device,
-    )
-    if options.output:
-        result.save(options.output, force=options.force)
-        _say(options, f"wrote {options.output}: {len(result.palette)} colours, {os.path.getsize(options.output)} bytes")
-    height, width = result.indices.shape
-    if options.json:
-        facts = {
-            "image": options.image,
-            "width": width,
-            "height": height,
-            "unique_colors": result.unique_colors,
-            "palette": [
-                {"hex": color, "pixels": count, "proportion": share}
-                for color, count, share in zip(result.hex, result.counts.tolist(), result.proportions.tolist())
-            ],
-            "mse": result.mse,
-            "psnr": None if result.mse == 0 else result.psnr,
-            "n_iter": result.n_iter,
-            "output": options.output,
-        }
-        print(json.dumps(facts, indent=2, allow_nan=False))
-        return
-    before, now = result.unique_colors, len(result.palette)
-    print(f"{options.image}: {width} x {height} pixels, {before} different colours, now {now}")
-    for color, share in zip(result.hex, result.proportions):
-        print(f"  {color}  {100 * share:6.2f} %")
-    print(f"MSE {result.mse:.2f} per channel in 8-bit sRGB, PSNR {result.psnr:.2f} dB")
 
 
 def _read(options: argparse.Namespace, columns: Any) -> Table:
@@ -138,7 +92,7 @@ def _read(options: argparse.Namespace, columns: Any) -> Table:
     )
     if table.kept is not None:
         left_out = int(np.count_nonzero(~table.kept))
-        _say(options, f"left out {left_out} of {len(table.kept)} rows, which have missing values")
+        say(options, f"left out {left_out} of {len(table.kept)} rows, which have missing values")
     return table
 
 
@@ -193,23 +147,6 @@ def _write_labels(path: str, labels: NDArray[np.int32], force: bool) -> None:
 def _check_ending(path: str | None, endings: tuple[str, ...], option: str) -> None:
     if path is not None and not path.lower().endswith(endings):
         raise UsageError(f"{option} {path}: the name must end in {' or '.join(endings)}")
-
-
-def _check_outputs(outputs: list[str | None], inputs: list[str], force: bool) -> None:
-    """Before any work: no output twice, none onto an input, none that exists unless --force is given."""
-    seen = {os.path.realpath(path): path for path in inputs}
-    for output in outputs:
-        if output is None:
-            continue
-        if (other := seen.setdefault(os.path.realpath(output), "")) != "":
-            raise UsageError(f"{output}: is the same file as {other}")
-        seen[os.path.realpath(output)] = output
-        check_target(output, force=force)
-
-
-def _say(options: argparse.Namespace, message: str) -> None:
-    if not options.quiet:
-        print(f"gpukm: {message}", file=sys.stderr)
 
 
 @contextmanager

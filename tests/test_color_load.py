@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image, ImageCms, ImageOps
 
+from gpukm.color import load
 from gpukm.color.load import FORMATS, ImageError, open_picture
 
 CHELSEA = Path(__file__).parents[1] / "examples" / "chelsea.png"
@@ -49,6 +50,18 @@ def xyz(*values: float) -> bytes:
 
 def gamma(value: float) -> bytes:
     return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(value * 256))
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(width: int, height: int, depth: int, kind: int, rows: bytes, piece: int = 1 << 20) -> bytes:
+    """A PNG file of filtered rows, its pixels in chunks of at most `piece` bytes."""
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    data = zlib.compress(rows)
+    pieces = b"".join(chunk(b"IDAT", data[at : at + piece]) for at in range(0, len(data), piece))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pieces + chunk(b"IEND", b"")
 
 
 WHITE = {b"wtpt": xyz(0.9642, 1, 0.8249)}
@@ -209,6 +222,75 @@ def test_a_profile_that_cannot_be_used_is_said_once(tmp_path, photo, profile):
     assert ["its colours are taken as sRGB" in str(warning.message) for warning in caught] == [True]
 
 
+# -- large images ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_images_are_the_same_with_little_memory(tmp_path, photo, monkeypatch, ending, mode, orientation):
+    """By rows or from a temporary file, in any strips, several times; a rotation and a profile are applied, too."""
+    if (ending, mode) == ("jpg", "RGBA"):
+        pytest.skip("JPEG has no alpha")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = with_alpha(photo) if mode == "RGBA" else photo.convert(mode)
+    profile = {} if mode == "L" else {"icc_profile": SWAPPED}
+    image.save(tmp_path / f"a.{ending}", **({} if orientation == 1 else {"exif": exif}), **profile)
+    wanted = read(tmp_path / f"a.{ending}")
+    monkeypatch.setattr(load, "_LARGE", 1)
+    with open_picture(tmp_path / f"a.{ending}") as picture:
+        assert (picture._png is not None) == (ending == "png" and mode != "L" and orientation == 1)
+        assert (picture._spool is not None) == (picture._png is None and (mode != "L" or ending == "webp"))
+        for rows in (1, 4, 1000, None):
+            assert_array_equal(np.concatenate(list(picture.strips(rows))), wanted)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "transparency"])
+def test_every_filter_of_png_is_undone_by_rows(tmp_path, photo, monkeypatch, mode):
+    """Five kinds of filters, in pieces of IDAT as small as three bytes."""
+    image = with_alpha(photo) if mode == "RGBA" else photo
+    size = 4 if mode == "RGBA" else 3
+    values = np.asarray(image).astype(int)
+    above = np.vstack([np.zeros_like(values[:1]), values[:-1]])
+    left, corner = (np.concatenate([np.zeros_like(part[:, :1]), part[:, :-1]], axis=1) for part in (values, above))
+    guess = left + above - corner
+    nearest = np.abs(np.stack([guess - left, guess - above, guess - corner])).argmin(axis=0)
+    kinds = [0 * left, left, above, (left + above) // 2, np.choose(nearest, [left, above, corner])]
+    rows = b"".join(bytes([y % 5]) + ((values - kinds[y % 5])[y] % 256).astype(np.uint8).tobytes() for y in range(17))
+    content = png(23, 17, 8, 6 if size == 4 else 2, rows, piece=3)
+    if mode == "transparency":
+        color = b"".join(struct.pack(">H", channel) for channel in photo.getpixel((3, 3)))
+        at = content.index(b"IDAT") - 4
+        content = content[:at] + chunk(b"tRNS", color) + content[at:]
+    (tmp_path / "a.png").write_bytes(content)
+    wanted = read(tmp_path / "a.png")
+    assert_array_equal(wanted[..., :size], values)
+    assert wanted.shape[2] == (3 if mode == "RGB" else 4)
+    monkeypatch.setattr(load, "_LARGE", 1)
+    with open_picture(tmp_path / "a.png") as picture:
+        assert picture._png is not None
+        for count in (1, 2, 5, 17):
+            assert_array_equal(np.concatenate(list(picture.strips(count))), wanted)
+
+
+@pytest.mark.parametrize("damage", ["cut", "checksum", "zlib", "early"])
+def test_damage_is_found_by_rows_too(tmp_path, photo, monkeypatch, damage):
+    """Missing rows, wrong checksums and broken compression."""
+    rows = b"".join(b"\0" + row.tobytes() for row in np.asarray(photo))
+    content = bytearray(png(23, 17, 8, 2, rows[: -23 * 3] if damage == "early" else rows))
+    if damage == "cut":
+        del content[-100:]
+    elif damage == "checksum":
+        content[content.index(b"IEND") - 5] ^= 1
+    elif damage == "zlib":
+        at = content.index(b"IDAT") + 20
+        content[at : at + 9] = b"\xff" * 9
+    (tmp_path / "a.png").write_bytes(content)
+    monkeypatch.setattr(load, "_LARGE", 1)
+    refused(tmp_path / "a.png", "cannot be read|damaged")
+
+
 # -- animations ------------------------------------------------------------------------------------------
 
 
@@ -227,14 +309,6 @@ def test_animations_give_their_frames(tmp_path, ending):
 
 
 # -- hostile input ---------------------------------------------------------------------------------------
-
-
-def png(width: int, height: int, depth: int, kind: int, rows: bytes) -> bytes:
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def refused(path, match: str, **options) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from gpukm.color.load import Metadata, open_picture
+from gpukm.color.load import open_picture
+from gpukm.color.metadata import Metadata
 from gpukm.color.outputs import ENDINGS, Frame, to_pillow, write_image
 
 RNG = np.random.default_rng(0)

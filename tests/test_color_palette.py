@@ -1,4 +1,4 @@
-"""gpukm/color/palette.py and palette_files.py: what is written is read back, in order; damaged files say what is wrong."""
+"""gpukm/color/palette.py, palette_files.py: what is written is read back, in order; damaged files say what is wrong."""
 
 import json
 import struct

@@ -1,14 +1,15 @@
 """Image files as strips of 8-bit sRGB pixels, whatever the file holds. Hostile files are refused safely.
 
 A picture is decoded once by Pillow and handed out strip by strip: rotation, colour profile and conversion are done on
-the strips, so that a large photo takes Pillow's own memory (4 bytes a pixel; 1 for grey and palettes) and little more.
+the strips. A large PNG is decoded by rows; another large picture is put into a temporary file once it is decoded.
 """
 
+import math
 import os
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from gpukm._extras import missing_extra
 from gpukm._files import PathLike
+from gpukm.color.metadata import loops, orientation, read_metadata
+from gpukm.color.png_rows import Header, read_rows, row_header
 from gpukm.color.profiles import to_srgb
 
 # The formats Pillow may try on a file that nobody vouches for: common ones, with decoders that are looked after.
@@ -27,6 +30,8 @@ MAX_FRAMES = 10_000
 _STRIP_PIXELS = 1 << 21  # 6 or 8 MiB as an array
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")  # grey of 16 bits
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", *_DEEP})
+_ONE_BYTE = ("1", "L", "P")  # modes that take a byte a pixel in Pillow, others take 4
+_LARGE = 1 << 25  # pixels from which on memory is saved: decoded by rows, or kept in a file; 128 MiB in Pillow
 _limit = threading.Lock()  # Pillow's limit of pixels is one for the process
 
 # EXIF orientation -> the name in PIL.Image.Transpose, whether rows are the file's columns, counted from its far end
@@ -45,20 +50,8 @@ class ImageError(ValueError):
     """The file is no image, is damaged, or is one that cannot be reduced to a palette; the message names it."""
 
 
-@dataclass(frozen=True)
-class Metadata:
-    """What a file says of its picture and may be written again: EXIF (less the rotation, which is applied), XMP, dpi.
-
-    The colour profile is not among it, because the pixels are in sRGB now.
-    """
-
-    exif: bytes = b""
-    xmp: bytes = b""
-    dpi: tuple[float, float] | None = None
-
-
 class Picture:
-    """An opened image; use it in a ``with`` statement, which frees it.
+    """An opened image; use it in a ``with`` statement, the outermost of which frees it.
 
     Attributes
     ----------
@@ -73,10 +66,10 @@ class Picture:
     metadata : Metadata
     """
 
-    def __init__(self, image: Any, name: str) -> None:
-        self.name, self._image, self._passed = name, image, 0
-        orientation = _orientation(image)
-        turn, self._across, self._far = _TURNS.get(orientation, ("", False, False))
+    def __init__(self, image: Any, name: str, png: Header | None = None) -> None:
+        self.name, self._image, self._png, self._users = name, image, png, 0
+        self._spool: Any = None
+        turn, self._across, self._far = _TURNS.get(1 if png else orientation(image), ("", False, False))
         self._turn = getattr(_pillow().Transpose, turn) if turn else None
         width, height = image.size
         self.width, self.height = (height, width) if self._across else (width, height)
@@ -85,21 +78,34 @@ class Picture:
         )  # an MPO file is a JPEG photo
         # Frames of an animation are laid over each other: whether a later one has holes is not known yet.
         self.channels = 4 if image.has_transparency_data or self.n_frames > 1 else 3
-        self.metadata = _metadata(image, self._turn is not None)
-        self.loop = _loop(image)  # how often an animation is played; 0 for ever
+        self.metadata = read_metadata(image, turned=self._turn is not None, exif=png is None)
+        self.loop = loops(image)  # how often an animation is played; 0 for ever
         self._profile = image.info.get("icc_profile")
 
     def __enter__(self) -> "Picture":
+        self._users += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._image.close()
+        self._users -= 1
+        if self._users == 0:
+            self._image.close()
+            if self._spool is not None:
+                self._spool.close()
 
     def strips(self, rows: int | None = None) -> Iterator[NDArray[np.uint8]]:
         """The pixels from top to bottom, in arrays of shape (at most `rows`, width, channels)."""
         rows = rows or max(1, _STRIP_PIXELS // self.width)
-        for start in range(0, self.height, rows):
-            yield self._rows(start, min(start + rows, self.height))
+        if self._spool is not None:
+            yield from self._spooled(rows)
+            return
+        parts = iter(self._crops(rows) if self._png is None else read_rows(self.name, self._png, rows))
+        while True:
+            with _decoding(self.name, "the image"):
+                part = next(parts, None)
+            if part is None:
+                return
+            yield self._converted(part)
 
     def array(self) -> NDArray[np.uint8]:
         """All pixels, of shape (height, width, channels)."""
@@ -118,13 +124,30 @@ class Picture:
                 self._image.load()
             yield self.array(), float(self._image.info.get("duration") or 0)
 
-    def _rows(self, start: int, stop: int) -> NDArray[np.uint8]:
+    def spool(self) -> None:
+        """Put the pixels into a file without a name and free the decoded image: what comes next needs the memory."""
+        file = tempfile.TemporaryFile()
+        for strip in self.strips():
+            file.write(np.ascontiguousarray(strip).data)
+        self._spool = file
+        self._image.close()
+
+    def _spooled(self, rows: int) -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, self.height, rows):
+            shape = min(rows, self.height - start), self.width, self.channels
+            self._spool.seek(start * self.width * self.channels)
+            yield np.frombuffer(self._spool.read(math.prod(shape)), dtype=np.uint8).reshape(shape)
+
+    def _crops(self, rows: int) -> Iterator[Any]:
         width, height = self._image.size
-        if self._far:
-            start, stop = (width if self._across else height) - stop, (width if self._across else height) - start
-        part = self._image.crop((start, 0, stop, height) if self._across else (0, start, width, stop))
-        if self._turn is not None:
-            part = part.transpose(self._turn)
+        for first in range(0, self.height, rows):
+            start, stop = first, min(first + rows, self.height)
+            if self._far:
+                start, stop = self.height - stop, self.height - start
+            part = self._image.crop((start, 0, stop, height) if self._across else (0, start, width, stop))
+            yield part if self._turn is None else part.transpose(self._turn)
+
+    def _converted(self, part: Any) -> NDArray[np.uint8]:
         if part.mode in _DEEP:
             grey = (np.asarray(part).astype(np.uint32) * 255 + 32767) // 65535
             return np.repeat(grey.astype(np.uint8)[:, :, None], self.channels, axis=2)
@@ -176,9 +199,14 @@ def open_picture(image: Any, *, max_pixels: int = MAX_PIXELS) -> Picture:
     opened = _open(image, name)
     try:
         is_deep = _check(opened, name, max_pixels)
+        large = opened.width * opened.height >= _LARGE
         with _decoding(name, "the image"):
-            opened.load()
-            picture = Picture(opened, name)
+            header = row_header(name) if large and opened.format == "PNG" else None
+            if header is None:
+                opened.load()
+            picture = Picture(opened, name, header)
+        if large and header is None and opened.mode not in _ONE_BYTE and picture.n_frames == 1:
+            picture.spool()
     except BaseException:
         opened.close()
         raise
@@ -276,38 +304,3 @@ def _check(image: Any, name: str, max_pixels: int) -> bool:
             raise ImageError(f"{name}: has {frames} frames, more than {MAX_FRAMES}")
     # Pillow's own modes of colour have 8 bits; how many the file has is known by the decoder only
     return image.mode in _DEEP or any("16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
-
-
-def _loop(image: Any) -> int:
-    loop = image.info.get("loop")
-    if image.format != "GIF":
-        return loop if isinstance(loop, int) else 0
-    return 1 if loop is None else loop + 1 if loop else 0  # GIF counts the repetitions
-
-
-def _orientation(image: Any) -> int:
-    try:
-        value = image.getexif().get(0x0112, 1)
-    except Exception:  # EXIF is read by the same kind of code as images, and is broken as often; it is not the picture
-        return 1
-    return value if isinstance(value, int) else 1
-
-
-def _metadata(image: Any, turned: bool) -> Metadata:
-    try:
-        exif = image.getexif()
-        exif.pop(0x0112, None)
-        content = exif.tobytes() if len(exif) else b""
-    except Exception:
-        content = b""
-    xmp = image.info.get("xmp", b"")
-    xmp = xmp.encode() if isinstance(xmp, str) else xmp
-    dpi = image.info.get("dpi")
-    try:
-        dpi = (float(dpi[0]), float(dpi[1]))
-    except (TypeError, ValueError, LookupError, ArithmeticError):
-        dpi = None
-    if dpi is not None and not (0 < dpi[0] < 1e6 and 0 < dpi[1] < 1e6):
-        dpi = None
-    # XMP may repeat the rotation in ways that only an XML editor can undo
-    return Metadata(content, b"" if turned or not isinstance(xmp, bytes) else xmp, dpi)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm._files import PathLike, atomic_write, check_target
-from gpukm.color.load import Metadata, _pillow
+from gpukm.color.load import _pillow
+from gpukm.color.metadata import Metadata
 
 ENDINGS = (".png", ".apng", ".gif", ".webp")
 

@@ -32,7 +32,7 @@ input[type=range] { width: 100%; margin: .3rem 0 0 }
 .swatches { display: flex; flex-wrap: wrap; gap: 2px }
 .swatches i { flex: 1 0 5.4rem; font-style: normal; padding: 1.2rem .4rem .2rem; font-size: 12px; line-height: 1.3 }
 .swatches b, .swatches span { display: block; font-weight: normal }
-.heat { max-width: 100%; image-rendering: pixelated }
+.heat { max-width: 100%; min-width: min(100%, 20rem); image-rendering: pixelated }
 .scale { height: 12px; max-width: 30rem; background: linear-gradient(to right, {{scale}}) }
 .ticks { display: flex; justify-content: space-between; max-width: 30rem; font-size: 13px }
 .columns { display: flex; flex-wrap: wrap; gap: 0 3rem } .columns > div { flex: 1 1 24rem; min-width: 0 }

@@ -59,7 +59,7 @@ def wu(X: NDArray[Any], weights: Floats, n_colors: int) -> Floats:
 def _moments(X: NDArray[Any], weights: Floats) -> Floats:
     """(4, CELLS + 1, CELLS + 1, CELLS + 1): cumulative sums of w and of w times each coordinate."""
     low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
-    scale = CELLS / np.maximum(high - low, np.finfo(np.float64).tiny)
+    scale = CELLS / np.where(high > low, high - low, 1.0)  # greys have axes on which they do not differ
     cells = np.minimum(((X - low) * scale).astype(np.int64), CELLS - 1)
     index = (cells[:, 0] * CELLS + cells[:, 1]) * CELLS + cells[:, 2]
     moments = np.zeros((4, CELLS + 1, CELLS + 1, CELLS + 1))
