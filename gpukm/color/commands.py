@@ -26,12 +26,14 @@ from gpukm.color.shared import shared_palette
 from gpukm.color.terminal import progress
 from gpukm.color.work import Settings, Task, convert
 
+_SPECIAL = tuple(CODES)
+
 
 def run(name: str, options: argparse.Namespace) -> int:
     """Run the command and return its exit code; what fails as a whole is told on stderr."""
     try:
         return {"colors": colors, "palette": palette, "apply": apply}[name](options)
-    except tuple(CODES) as error:
+    except _SPECIAL as error:
         print(f"gpukm: error: {error}", file=sys.stderr)
         return code_of(type(error))
 

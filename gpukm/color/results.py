@@ -13,7 +13,7 @@ from gpukm.color.targets import QualityError
 from gpukm.color.terminal import color_depth, palette_lines
 from gpukm.color.work import Done, LargerError
 
-CODES = {QualityError: 99, LargerError: 98, FileExistsError: 15}
+CODES: dict[type[Exception], int] = {QualityError: 99, LargerError: 98, FileExistsError: 15}
 _WORST = 10  # images named at the end of a batch
 
 
