@@ -6,10 +6,8 @@ The public names are imported when first used, so that ``import gpukm`` is quick
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Not lazy, unlike the others: importing the submodule of that name later would put it in the function's place.
-from gpukm.quantize import quantize
-
 if TYPE_CHECKING:
+    from gpukm.color import quantize
     from gpukm.estimators import KMeans
     from gpukm.functions import k_means, kmeans_plusplus
     from gpukm.model_io import load
@@ -23,6 +21,7 @@ _HOMES = {
     "k_means": "gpukm.functions",
     "kmeans_plusplus": "gpukm.functions",
     "load": "gpukm.model_io",
+    "quantize": "gpukm.color",
 }
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,10 +26,6 @@ class Pixels(Protocol):
         """The pixels from top to bottom, in arrays of shape (rows, width, 3 or 4)."""
         ...
 
-    def __enter__(self) -> Any: ...
-
-    def __exit__(self, *error: object) -> None: ...
-
 
 class ArrayPixels:
     """An array as an image.
@@ -47,7 +44,7 @@ class ArrayPixels:
 
     def __init__(self, image: Any) -> None:
         pixels = np.asarray(to_numpy(image) if is_array(image) else image)
-        known = pixels.dtype in (np.uint8, np.uint16) or pixels.dtype.kind == "f"
+        known = pixels.dtype.kind == "f" or (pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2)
         if not known or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
             raise ValueError(
                 f"image has shape {pixels.shape} and dtype {pixels.dtype}; it must be a file name, a PIL image, or an "
@@ -60,12 +57,6 @@ class ArrayPixels:
             pixels = np.broadcast_to(pixels[:, :, None], (*pixels.shape, 3))
         self._pixels = pixels
         self.height, self.width = pixels.shape[:2]
-
-    def __enter__(self) -> "ArrayPixels":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
 
     def strips(self) -> Iterator[NDArray[Any]]:
         """The pixels from top to bottom; see `Pixels`."""
@@ -81,15 +72,15 @@ def _from_floats(strip: NDArray[Any]) -> NDArray[np.uint16]:
     return np.rint(strip.astype(np.float64) * 65535).astype(np.uint16)
 
 
-def open_pixels(image: Any) -> Pixels:
-    """A file name, a PIL image or an array as an image; use it in a ``with`` statement."""
+def open_pixels(image: Any) -> AbstractContextManager[Pixels]:
+    """A file name, a PIL image or an array as an image, for a ``with`` statement, which closes what was opened here."""
     if isinstance(image, str | os.PathLike) or type(image).__module__.partition(".")[0] == "PIL":
         from gpukm.color.load import open_picture
 
         return open_picture(image)
     if hasattr(image, "strips") and hasattr(image, "width"):
-        return image  # type: ignore[no-any-return]
-    return ArrayPixels(image)
+        return nullcontext(image)
+    return nullcontext(ArrayPixels(image))
 
 
 class Alpha:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gpukm._sklearn import SklearnProtocols
 from gpukm.color.histogram import Histogram
 from gpukm.color.palette import Palette
-from gpukm.color.pixels import open_pixels
+from gpukm.color.pixels import ArrayPixels
 from gpukm.color.quantizer import Quantized, apply
 
 
@@ -137,4 +137,4 @@ def _is_rows(X: Any) -> bool:
 
 def _image(X: Any) -> Any:
     """Rows of colours as an image of one row."""
-    return open_pixels(X[None]) if _is_rows(X) else X
+    return ArrayPixels(X[None]) if _is_rows(X) else X
