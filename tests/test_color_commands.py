@@ -560,7 +560,9 @@ def test_colours_are_shown_on_a_terminal_unless_refused(capsys, monkeypatch):
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.delenv("NO_COLOR", raising=False)
     out, _ = ok(capsys, "palette photo.png -k 3")
-    assert out.count("\x1b[48;2;") == 3
+    assert out.count("\x1b[48;2;") == 3 and out.count("#") == 3
+    out, _ = ok(capsys, "palette photo.png -k 40 --effort 0")
+    assert out.count("\x1b[48;2;") == 40 and "#" not in out  # a grid
     monkeypatch.setenv("NO_COLOR", "1")
     out, _ = ok(capsys, "palette photo.png -k 3")
     assert "\x1b" not in out
