@@ -95,7 +95,11 @@ def test_adding_leaves_the_parts_alone():
     assert total.n_pixels == first.n_pixels + second.n_pixels
     assert_counts(second, NOISE)
     assert_array_equal(image, NOISE)
-    assert same(total, second + first) and same(first + Histogram(), first) and same(pickle.loads(pickle.dumps(total)), total)
+    assert (
+        same(total, second + first)
+        and same(first + Histogram(), first)
+        and same(pickle.loads(pickle.dumps(total)), total)
+    )
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -160,7 +164,9 @@ def test_a_bad_image_adds_nothing():
     assert same(found, before)
 
 
-@pytest.mark.parametrize("image", [np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4, 3), int)])
+@pytest.mark.parametrize(
+    "image", [np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4, 3), int)]
+)
 def test_arrays_that_are_no_images_are_refused(image):
     """The message has the shape and the dtype, and what may be."""
     with pytest.raises(ValueError, match="image has shape"):
@@ -188,7 +194,13 @@ def test_importance_weighs_and_does_not_count():
     mixed = found + Histogram().add(NOISE)
     assert_array_equal(mixed.weights, found.weights + 255 * found.counts)
     assert_array_equal(Histogram().add(NOISE, np.ones(NOISE.shape[:2], bool)).weights, 255 * found.counts)
-    for wrong in (np.ones((3, 3)), -importance, importance * 2, np.full(importance.shape, np.nan), importance.astype(int)):
+    for wrong in (
+        np.ones((3, 3)),
+        -importance,
+        importance * 2,
+        np.full(importance.shape, np.nan),
+        importance.astype(int),
+    ):
         with pytest.raises(ValueError, match="importance has"):
             Histogram().add(NOISE, wrong)
 

@@ -18,7 +18,7 @@ from gpukm.color.keys import pack
 from gpukm.color.spaces import QUANTUM, SPACES, ciede2000, embed, lab_of, levels, unembed
 
 APART = 1024.0  # more than any distance of two colours
-NEIGHBOURS = 5  # other entries that may be nearer by CIEDE2000 than the nearest in din99: more changed nothing
+NEIGHBOURS = 8  # other entries that may have less CIEDE2000 than the nearest in din99: 98 % exact, 0.4 % off at most
 
 _STEPS = np.array([(0, 0, 0), *(step for step in product((0, -1, 1), repeat=3) if any(step))])
 

@@ -119,7 +119,8 @@ def quantize(
     chroma : float, optional
         Factor for the two colour axes of oklab, lab and din99; 2 for oklab and 1 for the others unless given.
     dither : {"none", "fs", "bayer", "blue"}, default="none"
-        Floyd-Steinberg error diffusion, Bayer's pattern, or blue noise.
+        Floyd-Steinberg error diffusion, Bayer's pattern, or blue noise, in `space`; for a few colours that are far
+        apart, "linear" keeps the tones best.
     dither_level : float, default=0.8
         From 0, none, to 1, the whole tone with more noise.
     keep : "#rrggbb", rows of 8-bit numbers, or a list of such, default=()
