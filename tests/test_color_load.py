@@ -331,6 +331,9 @@ def test_decompression_bombs_are_refused_before_they_are_decoded(tmp_path, photo
     photo.save(tmp_path / "a.png")
     refused(tmp_path / "a.png", "more than the 0 allowed", max_pixels=100)
     assert Image.MAX_IMAGE_PIXELS == before
+    frames = [photo.rotate(number) for number in range(9)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    refused(tmp_path / "a.gif", "has [0-9] frames of 23 x 17, more than 4 times", max_pixels=23 * 17)
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "webp", "gif", "bmp", "tif", "ppm"])
