@@ -40,12 +40,24 @@ def to_numpy(a: Array) -> np.ndarray:
     return np.asarray(a)
 
 
-def from_numpy(a: np.ndarray, like: Array) -> Array:
-    """`a` in the namespace and on the device of `like`, with a's dtype."""
-    xp = array_namespace(like)
-    if is_numpy(xp):
+def from_numpy(a: Array, like: Array) -> Array:
+    """`a`, NumPy's or CuPy's, in the namespace and on the device of `like`, with a's dtype; no copy on one device."""
+    if isinstance(a, np.ndarray):
+        xp = array_namespace(like)
+        return a if is_numpy(xp) else xp.asarray(a, device=array_api_compat.device(like))
+    if array_api_compat.is_cupy_array(like):
         return a
-    return xp.asarray(a, device=array_api_compat.device(like))
+    if cuda_device(like) is None:
+        return from_numpy(to_numpy(a), like)
+    return array_namespace(like).from_dlpack(a)
+
+
+def cuda_device(X: Array) -> int | None:
+    """The number of the CUDA device that `X` lies on, or None."""
+    if isinstance(X, np.ndarray) or not hasattr(X, "__dlpack_device__"):
+        return None
+    kind, number = X.__dlpack_device__()
+    return int(number) if kind in (2, 13) else None  # kDLCUDA, kDLCUDAManaged
 
 
 def on_host(X: Array) -> bool:

@@ -15,8 +15,8 @@ from gpukm._files import atomic_write
 from gpukm._usage import UsageError, check_outputs, say
 from gpukm.estimators import KMeans
 from gpukm.info import describe, report
-from gpukm.lloyd import Iteration
 from gpukm.model_io import load
+from gpukm.sources import Iteration
 from gpukm.tables import Table, read_table
 
 _LINES = 1 << 16  # labels turned into text at a time

@@ -9,6 +9,7 @@ from gpukm import _validation as validation
 from gpukm._arrays import from_numpy, to_numpy
 from gpukm._sklearn import SklearnProtocols
 from gpukm.array_source import ArraySource
+from gpukm.placing import source_of
 
 Array = Any  # an array of any array-API namespace
 
@@ -90,7 +91,8 @@ class FittedCentroids(SklearnProtocols):
         """Return a source of `samples`, known to be finite, and the centroids, both in the wider of their dtypes."""
         centroids = to_numpy(self.cluster_centers_)
         dtype = np.result_type(samples.dtype, centroids.dtype)
-        source = ArraySource(samples.array, weight, dtype=dtype, max_memory=int(self.max_memory))
+        device = getattr(self, "device", "auto")
+        source = source_of(samples, weight, dtype=dtype, device=device, max_memory=int(self.max_memory))
         source.bounds()
         return source, np.ascontiguousarray(centroids, dtype)
 

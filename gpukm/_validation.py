@@ -224,11 +224,6 @@ def check_same_place(X: Array, centroids: Array, caller: str) -> None:
 
 def check_device(device: str, X: Array) -> None:
     """Raise where `device`, valid by itself, is not to be had for this X."""
-    if device.startswith("cuda"):
-        raise ValueError(
-            f"device={device!r} asks for the CUDA engine, which is not in this version of gpukm. Use device='auto': "
-            f"NumPy input runs on the CPU, and CuPy arrays run on their GPU through the array-API engine."
-        )
     if device == "cpu" and not _arrays.on_host(X):
         raise ValueError(
             f"device='cpu', but X lies on {_device(X)}. Use device='auto', which computes where X is, "

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gpukm import kernels
-from gpukm._arrays import is_numpy
+from gpukm._arrays import from_numpy, is_numpy, to_numpy
 from gpukm._blocks import Blocks
 from gpukm._validation import nonfinite_message
 from gpukm.exact import Grid, Sums, check_range, sums_like
-from gpukm.sources import ColumnStats, Far, Step
+from gpukm.sources import Ahead, ColumnStats, Far, Step
 
 Array = Any
 LONG = 1 << 18  # rows of a visit that labels: many, since each visit has to bring the sums up to date
@@ -62,7 +62,7 @@ class ArraySource(Blocks):
         if self._bounds is None:
 
             def visit(start: int, stop: int, scratch: dict) -> tuple[NDArray, NDArray]:
-                return _extremes(self.host_block(start, stop))
+                return kernels.extremes(self.host_block(start, stop))
 
             with np.errstate(invalid="ignore"):
                 lows, highs = zip(*self.visit(visit), strict=True)
@@ -142,10 +142,7 @@ class ArraySource(Blocks):
         return self._frame
 
     def arrange(self, n_clusters: int) -> None:
-        """Put the rows into an order that is good for steps with `n_clusters` centroids, in a copy.
-
-        Results stay the same. Labels and indices refer to that order from now on; `as_given` brings labels back.
-        """
+        """Sort a copy of the rows to the good of steps with `n_clusters` centroids; `as_given` brings labels back."""
         if self._order is not None or not kernels.worth_arranging(
             self.engine, self._X, self.dtype, n_clusters, self._memory
         ):
@@ -216,6 +213,10 @@ class ArraySource(Blocks):
         self._labels, self._spare = self._spare, self._labels
         return Step(self._sums, int(changed), int(undecided))
 
+    def ahead(self, centroids: NDArray, iterations: int, tol: float) -> Ahead:
+        """None: each iteration is the loop's."""
+        return Ahead(centroids, [])
+
     def reset(self) -> None:
         """Forget labels and sums: the next step starts anew."""
         self._sums = None
@@ -223,11 +224,7 @@ class ArraySource(Blocks):
 
     def assign(self, centroids: NDArray) -> NDArray[np.int32]:
         """(n,) int32 labels for `centroids`, leaving the state of the fit alone."""
-        low, high = self.bounds()
-        centre = centroids.mean(axis=0, dtype=np.float64)
-        scatter = float(((centroids - centre) ** 2).sum() / len(centroids))
-        frame = kernels.Frame.of(low, high, centre.astype(self.dtype), scatter)
-        scorer = kernels.Scorer.of(frame, centroids, self.engine)
+        scorer = kernels.Scorer.of(self._frame_about(centroids), centroids, self.engine)
         rows = kernels.block_rows(len(centroids), self.n_features, self._memory // self._threads)
         labels = np.empty(self.n_samples, np.int32)
 
@@ -237,14 +234,22 @@ class ArraySource(Blocks):
         self.visit(visit, rows=rows)
         return labels
 
+    def sizes(self, labels: NDArray[np.int32], n_clusters: int) -> NDArray[np.int64]:
+        """(k,) rows of each label."""
+        return np.bincount(labels, minlength=n_clusters)
+
+    def _frame_about(self, centroids: NDArray) -> kernels.Frame:
+        """A frame that needs no statistics but the bounds."""
+        low, high = self.bounds()
+        centre = centroids.mean(axis=0, dtype=np.float64)
+        scatter = float(((centroids - centre) ** 2).sum() / len(centroids))
+        return kernels.Frame.of(low, high, centre.astype(self.dtype), scatter)
+
     # -- distances ---------------------------------------------------------------------------------
 
     def inertia(self, centroids: NDArray, labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], float]:
         """((k,) sum of w D of each cluster, their total), each an exact sum rounded once."""
-        low, high = self.bounds()
-        reach = np.maximum(np.abs(high - centroids.min(axis=0)), np.abs(low - centroids.max(axis=0)))
-        bound = float(np.sum(np.maximum(reach, high - low) ** 2) * 1.01)
-        grid = Grid.of(bound * self._w_max, self.n_samples)
+        grid = self._inertia_grid(centroids)
 
         def visit(start: int, stop: int, scratch: dict) -> None:
             if "sums" not in scratch:
@@ -254,6 +259,12 @@ class ArraySource(Blocks):
 
         sums = self._collect(visit)
         return sums.totals()[:, 0], float(sums.whole().totals()[0, 0])
+
+    def _inertia_grid(self, centroids: NDArray) -> Grid:
+        """The grid of the sums w D."""
+        low, high = self.bounds()
+        reach = np.maximum(np.abs(high - centroids.min(axis=0)), np.abs(low - centroids.max(axis=0)))
+        return Grid.of(float(np.sum(np.maximum(reach, high - low) ** 2) * 1.01) * self._w_max, self.n_samples)
 
     def distances(self, centroids: NDArray) -> NDArray:
         """(n, k) Euclidean distances sqrt(D), in the compute dtype."""
@@ -276,13 +287,17 @@ class ArraySource(Blocks):
         self.visit(visit)
         if self.sample_weight is not None:
             D[self.sample_weight == 0] = 0.0  # a row without weight is no row
+        return self._farthest(D, count)
+
+    def _farthest(self, D: Array, count: int) -> list[Far]:
+        """The rows of greatest positive D, of whatever namespace; D is used up."""
         found: list[Far] = []
         while len(found) < count and (greatest := D.max()) > 0:
-            ties = np.flatnonzero(D == greatest)
+            ties = to_numpy(D == greatest).nonzero()[0]
             contents, inverse = np.unique(self.rows(ties), axis=0, return_inverse=True)  # in order of content
             for index in range(min(len(contents), count - len(found))):
                 found.append(Far(contents[index], ties[inverse.ravel() == index]))
-            D[ties] = 0.0
+            D[from_numpy(ties, D)] = 0.0
         return found
 
     def without(self, sums: Sums, indices: NDArray[np.int64]) -> Sums:
@@ -292,7 +307,8 @@ class ArraySource(Blocks):
         for start in range(0, len(indices), 4096):
             part = slice(start, start + 4096)
             w = None if weights is None else weights[part]
-            kernels.accumulate(self.rows(indices[part]), np, self._labels[indices[part]], out, weights=w)
+            labels = to_numpy(self._labels[from_numpy(indices[part], self._labels)])
+            kernels.accumulate(self.rows(indices[part]), np, labels, out, weights=w)
         rest = sums.copy()
         rest.add(out, sign=-1)
         return rest
@@ -300,13 +316,3 @@ class ArraySource(Blocks):
     def potential(self) -> kernels.Potential:
         """Fresh potentials for a seeding."""
         return kernels.Potential(self)
-
-
-def _extremes(X: NDArray) -> tuple[NDArray, NDArray]:
-    """(minimum, maximum) of each column of a block (m, d), several rows side by side: short ones reduce slowly."""
-    m, d = X.shape
-    beside = min(max(2048 // d, 1), m)
-    even = m - m % beside
-    wide = X[:even].reshape(-1, beside * d)
-    low, high = (f(np.concatenate([f(wide, axis=0).reshape(beside, d), X[even:]]), axis=0) for f in (np.min, np.max))
-    return low, high

@@ -14,8 +14,10 @@ from gpukm._containers import feature_names
 from gpukm._fitted import FittedCentroids
 from gpukm._sklearn import ConvergenceWarning, exception_class
 from gpukm.array_source import ArraySource
-from gpukm.lloyd import Iteration, LloydResult, lloyd
+from gpukm.lloyd import LloydResult, lloyd
+from gpukm.placing import source_of
 from gpukm.seeding import seed
+from gpukm.sources import Iteration
 from gpukm.summary import Summary
 
 Array = Any  # an array of any array-API namespace
@@ -58,7 +60,8 @@ class KMeans(FittedCentroids):
     algorithm : {"lloyd", "elkan"}, default="lloyd"
         Results do not depend on it. This version has no separate engine for "elkan": it warns and runs Lloyd's.
     device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
-        Where to compute. "auto" is where X is. This version has no CUDA engine: "cuda" raises.
+        Where to compute. "auto" is where X is: CuPy arrays, and torch's on a GPU where CuPy is installed, run on the
+        CUDA engine. "cuda" and "cuda:N" copy an X on the host to that GPU.
     max_memory : int, default=64 MiB
         Bytes that temporaries may take up beside X, labels and distances. Where it pays, and within these bytes, a copy
         of X is made with its rows sorted in space (for up to 4 features and from 64 clusters on).
@@ -82,7 +85,7 @@ class KMeans(FittedCentroids):
     converged_ : bool
         Whether the best run ended by itself, within ``tol``.
     engine_ : str
-        The engine that ran, such as "numpy" or "array-api:torch".
+        The engine that ran: "numpy", "numba", "cuda", or "array-api:torch" and the like.
     history_ : list of Iteration
         Inertia, shift, seconds, changed, undecided and relocated rows of each iteration of the best run.
     withinss_ : float64 array of shape (n_clusters,)
@@ -208,7 +211,7 @@ class KMeans(FittedCentroids):
                 stacklevel=3,
             )
 
-        source = ArraySource(samples.array, weight, dtype=samples.dtype, max_memory=int(self.max_memory))
+        source = source_of(samples, weight, device=self.device, max_memory=int(self.max_memory))
         stats = source.stats()  # the first look at the values: raises for NaN and infinity
         source.arrange(int(self.n_clusters))
         tol = float(self.tol) * stats.totss / (stats.total_weight * n_features)

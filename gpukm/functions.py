@@ -7,10 +7,10 @@ import numpy as np
 
 from gpukm import _validation as validation
 from gpukm._arrays import from_numpy
-from gpukm.array_source import ArraySource
 from gpukm.estimators import KMeans
-from gpukm.lloyd import Iteration
+from gpukm.placing import source_of
 from gpukm.seeding import seed
+from gpukm.sources import Iteration
 
 Array = Any  # an array of any array-API namespace
 
@@ -122,7 +122,7 @@ def kmeans_plusplus(
     weight = validation.check_sample_weight(sample_weight, samples.array.shape[0])
     validation.check_enough_samples(samples.array.shape[0], n_clusters, weight)
     rng = validation.check_random_state(random_state)
-    source = ArraySource(samples.array, weight, dtype=samples.dtype, max_memory=int(max_memory))
+    source = source_of(samples, weight, max_memory=int(max_memory))
     source.stats()  # raises for NaN and infinity
     trials = None if n_local_trials is None else int(n_local_trials)
     centers, indices = seed(source, int(n_clusters), "k-means++", rng, n_local_trials=trials)

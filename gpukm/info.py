@@ -64,14 +64,15 @@ def report() -> str:
 
 
 def _engines(threads: int, extras: dict[str, dict[str, str | None]]) -> dict[str, str]:
-    """What would run, by kind of array. The CUDA engine of the design is not in this version."""
+    """What would run, by kind of array."""
     engine = engine_name(np)
     few = f"; 'numpy' for fewer than {FEW:,} values" if engine_name(np, 1) != engine else ""
     runs = {"NumPy": f"engine {engine!r} on {threads} thread{'s' if threads > 1 else ''}{few}"}
     cupy = next((version for name in ("cuda12", "cuda13") for version in extras[name].values() if version), None)
-    for name, version in (("CuPy", cupy), ("torch", installed("torch"))):
-        if version:
-            runs[name] = f"engine 'array-api:{name.lower()}' ({name} {version}), on the device of the array"
+    if cupy:
+        runs["CuPy, and others on a GPU"] = f"engine 'cuda' (CuPy {cupy}), on the GPU of the array"
+    if version := installed("torch"):
+        runs["torch on the CPU"] = f"engine 'array-api:torch' (torch {version})"
     runs["other array-API libraries"] = "engine 'array-api:<library>', on the device of the array"
     return runs
 
@@ -83,8 +84,8 @@ def _advice(extras: dict[str, dict[str, str | None]], gpus: list[dict[str, Any]]
     if gpus and cuda and not any(version for name in ("cuda12", "cuda13") for version in extras[name].values()):
         extra = "cuda13" if int(cuda.split(".")[0]) >= 13 else "cuda12"
         advice.append(
-            f"pip install 'gpukm[{extra}]' (the driver runs CUDA {cuda}), and pass CuPy arrays: they are clustered on "
-            "the GPU. An engine that takes NumPy arrays there is not in this version"
+            f"pip install 'gpukm[{extra}]' (the driver runs CUDA {cuda}), and pass CuPy arrays, or device='cuda' with "
+            "arrays on the host: they are clustered on the GPU"
         )
     return advice
 

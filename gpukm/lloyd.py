@@ -3,45 +3,19 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import fsum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.sources import SampleSource, Step
+from gpukm.sources import Iteration, SampleSource, Step
 
 log = logging.getLogger("gpukm")
 
 # (source, step, centroids, means) -> (new centroids, how many were relocated), as `update`
 Move = Callable[[SampleSource, Step, NDArray, NDArray[np.float64]], tuple[NDArray, int]]
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """One iteration of Lloyd's algorithm, as kept in ``history_`` and handed to callbacks.
-
-    Attributes
-    ----------
-    iteration : from 1
-    inertia : weighted sum of squared distances of the rows to the centroids the iteration started from, derived from
-    the
-        exact sums: its error is about 1e-15 of the total sum of squares
-    shift : sum of the squared moves of the centroids
-    seconds : wall time of the iteration
-    changed : rows whose label changed
-    undecided : rows whose nearest centroid the filter could not certify, settled by the exact distance
-    relocated : empty clusters moved to a far row
-    """
-
-    iteration: int
-    inertia: float
-    shift: float
-    seconds: float
-    changed: int
-    undecided: int
-    relocated: int
 
 
 @dataclass
@@ -93,6 +67,12 @@ def lloyd(
     settled = converged = interrupted = False
     try:
         while len(history) < max_iter and not converged:
+            if callback is None and not verbose:
+                ahead = source.ahead(centroids, max_iter - len(history), tol)
+                if ahead.iterations:
+                    history += [replace(one, iteration=len(history) + one.iteration) for one in ahead.iterations]
+                    centroids, settled, converged = ahead.centroids, ahead.settled, ahead.converged
+                    continue
             began = time.perf_counter()
             step = source.step(centroids)
             means = step.sums.means()
@@ -116,7 +96,7 @@ def lloyd(
         source.step(centroids)
     labels = source.labels.copy()
     withinss, inertia = source.inertia(centroids, labels)
-    sizes = np.bincount(labels, minlength=len(centroids))
+    sizes = source.sizes(labels, len(centroids))
     return LloydResult(centroids, labels, inertia, withinss, sizes, len(history), converged, history, interrupted)
 
 

@@ -27,7 +27,7 @@ from gpukm._containers import as_array
 from gpukm._files import PathLike, atomic_write, open_zip, read_entry
 from gpukm._validation import check_parameters
 from gpukm.estimators import KMeans
-from gpukm.lloyd import Iteration
+from gpukm.sources import Iteration
 
 FORMAT, FORMAT_VERSION = "gpukm-model", 1
 

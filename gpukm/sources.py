@@ -42,6 +42,50 @@ class Far(NamedTuple):
     indices: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Iteration:
+    """One iteration of Lloyd's algorithm, as kept in ``history_`` and handed to callbacks.
+
+    Attributes
+    ----------
+    iteration : from 1
+    inertia : weighted sum of squared distances of the rows to the centroids the iteration started from, derived from
+    the
+        exact sums: its error is about 1e-15 of the total sum of squares
+    shift : sum of the squared moves of the centroids
+    seconds : wall time of the iteration
+    changed : rows whose label changed
+    undecided : rows whose nearest centroid the filter could not certify, settled by the exact distance
+    relocated : empty clusters moved to a far row
+    """
+
+    iteration: int
+    inertia: float
+    shift: float
+    seconds: float
+    changed: int
+    undecided: int
+    relocated: int
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Iterations that a source did by itself: none where it leaves them to the loop.
+
+    Attributes
+    ----------
+    centroids : (k, d) after the last of them
+    iterations : what each did, numbered from 1
+    settled : whether the last moved nothing, so that the labels belong to `centroids`
+    converged : whether it did, or moved them within `tol`
+    """
+
+    centroids: NDArray
+    iterations: list[Iteration]
+    settled: bool = False
+    converged: bool = False
+
+
 class SampleSource(Protocol):
     """Samples, wherever they are: in memory, in a file, on a cluster."""
 
@@ -61,12 +105,18 @@ class SampleSource(Protocol):
     def step(self, centroids: NDArray) -> Step:
         """Label all rows and return the sums for these labels."""
 
+    def ahead(self, centroids: NDArray, iterations: int, tol: float) -> Ahead:
+        """Do up to so many iterations at once, as `lloyd` would, where that is faster; it may be none."""
+
     @property
     def labels(self) -> NDArray[np.int32]:
-        """Labels of the last finished step."""
+        """Labels of the last finished step, wherever the samples are."""
 
     def inertia(self, centroids: NDArray, labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], float]:
         """(sum of w D of each cluster, their total)."""
+
+    def sizes(self, labels: NDArray[np.int32], n_clusters: int) -> NDArray[np.int64]:
+        """(k,) rows of each label."""
 
     def farthest(self, centroids: NDArray, count: int) -> list[Far]:
         """Up to `count` rows of different content and positive D, farthest from their centroids first."""

@@ -53,3 +53,24 @@ def engine(request, monkeypatch):
         pytest.importorskip("numba")
     monkeypatch.setenv("GPUKM_ENGINE", request.param)
     return request.param
+
+
+@pytest.fixture(params=["emulator", "cuda"])
+def make_gpu(request):
+    """Makes what launches kernels from a folder: the emulator, and a GPU where there is one."""
+    if request.param == "emulator":
+        import emulator
+
+        emulator.build.require()
+        return emulator.EmulatedGpu
+    if not pytest.importorskip("cupy").cuda.is_available():
+        pytest.skip("no CUDA device")
+    from gpukm.kernels._cuda import Gpu
+
+    return Gpu
+
+
+@pytest.fixture
+def gpu(make_gpu):
+    """The emulator, and a GPU where there is one, with gpukm's kernels."""
+    return make_gpu()

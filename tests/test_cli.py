@@ -256,7 +256,7 @@ def test_info_advises_what_is_missing(monkeypatch):
     monkeypatch.setattr(info, "_nvidia_gpus", lambda: ([], None))
     monkeypatch.setattr(info, "installed", lambda distribution: "1.0")
     text = info.report()
-    assert "nothing to add" in text and "none seen" in text and "engine 'array-api:cupy' (CuPy 1.0)" in text
+    assert "nothing to add" in text and "none seen" in text and "engine 'cuda' (CuPy 1.0)" in text
 
 
 def test_gpus_are_asked_of_their_driver(monkeypatch):
@@ -372,7 +372,7 @@ def test_force_replaces(capsys, blobs):
         (["fit", PENGUINS, "-k", "2", "--columns", "3-6"], "line 5, column 'bill_length_mm': missing value ('NA')"),
         (["fit", "nan.npy", "-k", "2"], "row 1, column 0"),
         (["fit", "blobs.npy", "-k", "301"], "n_samples=300 should be >= n_clusters=301"),
-        (["fit", "blobs.npy", "-k", "2", "--device", "cuda"], "CUDA engine, which is not in this version"),
+        (["fit", "blobs.npy", "-k", "2", "--device", "cuda:99"], "CUDA"),
         (["fit", "blobs.npy", "-k", "2", "--device", "gpu"], "The 'device' parameter of KMeans must be"),
         (["fit", "blobs.npy", "-k", "2", "--header"], "header has no meaning for a .npy file"),
         (["predict", "blobs.npy", "blobs.npy"], "blobs.npy: not an .npz file"),

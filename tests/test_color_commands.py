@@ -159,14 +159,15 @@ def test_options_reach_the_library(capsys, monkeypatch):
     assert seen.pop() == search | mapping | dict.fromkeys(["target_de", "target_de_p95", "min_psnr", "importance"])
     ok(capsys, f"colors photo.png in/a.png -k 7 --shared {search_words} {words}")
     assert seen == [search, mapping, mapping]
-    ok(capsys, "palette photo.png -o p.json")
+    ok(capsys, "palette photo.png -k 2 --effort 0 -o p.json")
     ok(capsys, f"apply photo.png --palette p.json --space lab --chroma 1.5 {words}")
     assert seen[-1] == mapping
-    ok(capsys, "colors photo.png --target-de 9 --target-de-p95 20 --min-psnr 9")
+    ok(capsys, "colors photo.png -k 20 --effort 0 --target-de 9 --target-de-p95 20 --min-psnr 9")
     given = next(options for options in seen if options.get("target_de"))
     assert (given["target_de"], given["target_de_p95"], given["min_psnr"]) == (9.0, 20.0, 9.0)
     seen.clear()
-    ok(capsys, "colors photo.png")
+    Image.new("RGB", (2, 2)).save("tiny.png")
+    ok(capsys, "colors tiny.png")
     defaults = {name: part.default for name, part in inspect.signature(quantize).parameters.items()}
     assert seen[0] == {name: defaults[name] for name in seen[0]} and len(seen[0]) == len(defaults) - 2
 
@@ -202,7 +203,7 @@ def test_a_quality_that_is_not_reached_writes_nothing(capsys):
     before = files()
     err = fails(capsys, "colors photo.png -k 2 -o out.png --require-de 0.5", 99)
     assert "is above --require-de 0.5 with 2 colours; nothing is written" in err and files() == before
-    ok(capsys, "colors photo.png -k 256 -o out.png --require-de 5")
+    ok(capsys, "colors photo.png -k 256 --effort 0 -o out.png --require-de 5")
     assert n_colors("out.png") == 256
     Palette([[0, 0, 0]]).save("black.json")
     assert "above --require-de 1" in fails(capsys, "apply photo.png --palette black.json -o b.png --require-de 1", 99)
@@ -211,10 +212,10 @@ def test_a_quality_that_is_not_reached_writes_nothing(capsys):
 
 def test_a_target_gives_the_smallest_palette(capsys):
     """It meets the target, one colour fewer does not; one that cannot be met is exit code 99."""
-    out, _ = ok(capsys, "colors photo.png --target-de 2.5 -o out.png --json")
+    out, _ = ok(capsys, "colors photo.png -k 90 --target-de 2.5 --effort 0 -o out.png --json")
     image = json.loads(out)["images"][0]
-    assert image["de_mean"] <= 2.5 and 2 < image["colors"] < 256
-    fewer, _ = ok(capsys, f"colors photo.png -k {image['colors'] - 1} --json")
+    assert image["de_mean"] <= 2.5 and 2 < image["colors"] < 90
+    fewer, _ = ok(capsys, f"colors photo.png -k {image['colors'] - 1} --effort 0 --json")
     assert json.loads(fewer)["images"][0]["de_mean"] > 2.5
     before = files()
     assert "photo.png" in fails(capsys, "colors photo.png -k 2 --target-de 0.1 -o other.png", 99)
@@ -292,18 +293,18 @@ def test_several_processes_write_the_same_bytes(capsys):
 
 def test_a_shared_palette_is_that_of_all_pixels(capsys):
     """`colors --shared` uses what `palette` finds; it is the palette of the images laid side by side."""
-    out, _ = ok(capsys, "colors in --recursive --out-dir out -k 6 --shared --json")
+    out, _ = ok(capsys, "colors in --recursive --out-dir out -k 6 --shared --effort 0 --json")
     facts = json.loads(out)
     used = np.unique(np.concatenate([pixels(f"out/{name}").reshape(-1, 3) for name in files("out")]), axis=0)
     shared_colors = [entry["hex"] for entry in facts["palette"]["colors"]]
     assert len(shared_colors) == 6 and {f"#{bytes(color).hex()}" for color in used.astype(np.uint8)} <= set(
         shared_colors
     )
-    ok(capsys, "palette in --recursive -k 6 -o p.json")
+    ok(capsys, "palette in --recursive -k 6 --effort 0 -o p.json")
     assert Palette.load("p.json").hex == shared_colors
     strip = np.concatenate([pixels(f"in/{name}").reshape(1, -1, 3) for name in files("in")], axis=1)
     Image.fromarray(strip).save("strip.png")
-    ok(capsys, "palette strip.png -k 6 -o strip.json")
+    ok(capsys, "palette strip.png -k 6 --effort 0 -o strip.json")
     assert Palette.load("strip.json").hex == shared_colors
 
 
@@ -559,7 +560,9 @@ def test_colours_are_shown_on_a_terminal_unless_refused(capsys, monkeypatch):
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.delenv("NO_COLOR", raising=False)
     out, _ = ok(capsys, "palette photo.png -k 3")
-    assert out.count("\x1b[48;2;") == 3
+    assert out.count("\x1b[48;2;") == 3 and out.count("#") == 3
+    out, _ = ok(capsys, "palette photo.png -k 40 --effort 0")
+    assert out.count("\x1b[48;2;") == 40 and "#" not in out  # a grid
     monkeypatch.setenv("NO_COLOR", "1")
     out, _ = ok(capsys, "palette photo.png -k 3")
     assert "\x1b" not in out

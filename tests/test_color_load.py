@@ -225,13 +225,18 @@ def test_a_profile_that_cannot_be_used_is_said_once(tmp_path, photo, profile):
 # -- large images ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif"])
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+@pytest.mark.parametrize(
+    ("ending", "mode"),
+    [
+        (ending, mode)
+        for ending in ("png", "jpg", "webp", "tif")
+        for mode in ("RGB", "RGBA", "L")
+        if ending + mode != "jpgRGBA"
+    ],
+)
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_large_images_are_the_same_with_little_memory(tmp_path, photo, monkeypatch, ending, mode, orientation):
     """By rows or from a temporary file, in any strips, several times; a rotation and a profile are applied, too."""
-    if (ending, mode) == ("jpg", "RGBA"):
-        pytest.skip("JPEG has no alpha")
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = with_alpha(photo) if mode == "RGBA" else photo.convert(mode)
@@ -326,6 +331,9 @@ def test_decompression_bombs_are_refused_before_they_are_decoded(tmp_path, photo
     photo.save(tmp_path / "a.png")
     refused(tmp_path / "a.png", "more than the 0 allowed", max_pixels=100)
     assert Image.MAX_IMAGE_PIXELS == before
+    frames = [photo.rotate(number) for number in range(9)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    refused(tmp_path / "a.gif", "has [0-9] frames of 23 x 17, more than 4 times", max_pixels=23 * 17)
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "webp", "gif", "bmp", "tif", "ppm"])

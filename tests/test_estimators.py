@@ -356,7 +356,6 @@ def test_new_samples_are_checked(method):
     ("parameters", "X", "message"),
     [
         ({"n_clusters": 0}, blobs(), "'n_clusters' parameter of KMeans"),
-        ({"device": "cuda"}, blobs(), "not in this version"),
         ({"n_clusters": 9}, blobs(5), "n_samples=5 should be >= n_clusters=9"),
         ({}, [[1.0, np.nan]] * 9, r"(?s)contains NaN.*row 0, column 1"),
         ({}, [["a"]] * 9, "Encode strings"),

@@ -42,6 +42,7 @@ BELOW_ESTIMATORS = {
     "array_source",
     "kernels",
     "lloyd",
+    "placing",
     "seeding",
     "sources",
     "summary",
@@ -64,28 +65,17 @@ ALLOWED = {
     "array_source": {"_blocks", "_validation", "kernels", "sources"} | ARRAYS,
     "seeding": {"exact", "kernels"},
     "lloyd": {"sources"},
-    "_fitted": {"_arrays", "_sklearn", "_validation", "array_source"},
+    "device_source": {"_validation", "array_source", "exact", "kernels", "sources"},
+    "placing": {"_arrays", "_validation", "array_source", "device_source", "kernels"},
+    "_fitted": {"_arrays", "_sklearn", "_validation", "array_source", "placing"},
     "estimators": BELOW_ESTIMATORS,
     "functions": {"estimators"} | BELOW_ESTIMATORS,
     "info": {"_extras", "_threads", "gpukm", "kernels"},
-    "model_io": {"_arrays", "_containers", "_files", "_validation", "estimators", "gpukm", "lloyd"},
+    "model_io": {"_arrays", "_containers", "_files", "_validation", "estimators", "gpukm", "sources"},
     "_usage": {"_files"},
-    "color": {
-        "_arrays",
-        "_extras",
-        "_files",
-        "_sklearn",
-        "_usage",
-        "_validation",
-        "array_source",
-        "estimators",
-        "exact",
-        "kernels",
-        "lloyd",
-        "seeding",
-    },
+    "color": {"_extras", "_files", "_threads", "_usage"} | BELOW_ESTIMATORS,
     "tables": {"_columns", "_csv", "_extras", "_files"},
-    "_commands": {"_files", "_usage", "estimators", "info", "lloyd", "model_io", "tables"},
+    "_commands": {"_files", "_usage", "estimators", "info", "sources", "model_io", "tables"},
     "cli": {"_commands", "_usage", "_validation", "color", "gpukm"},
     "__main__": {"cli"},
     "gpukm": {"color", "estimators", "functions", "model_io"},
@@ -95,6 +85,7 @@ UPWARDS = {("estimators", "model_io")}
 
 # Which modules may import an optional package, and then only inside a function.
 OPTIONAL = {
+    "cupy": {"kernels"},
     "llvmlite": {"kernels"},
     "numba": {"kernels"},
     "PIL": {"color"},
@@ -208,7 +199,8 @@ def test_imports_go_down_only(path):
             if target == name or ((name, target) in UPWARDS and not eager):
                 continue
             assert target in ALLOWED[name], f"{name} may not import {imported}"
-            assert target != "kernels" or rest == "kernels", f"{name} may import gpukm.kernels, not {imported}"
+            within = {"kernels", "kernels.cuda"} if name == "device_source" else {"kernels"}
+            assert target != "kernels" or rest in within, f"{name} may import gpukm.kernels, not {imported}"
         elif root in OPTIONAL:
             assert name in OPTIONAL[root], f"{name} may not import {root}; {OPTIONAL[root]} may"
             assert not eager or is_engine, f"{name} must import {root} inside a function"

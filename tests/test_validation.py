@@ -361,11 +361,8 @@ def test_random_states_make_generators():
 # device and place
 
 
-def test_cuda_is_refused_by_name_in_this_version():
-    """No silent fallback: who asks for CUDA is told that it is not here, and what is."""
-    for device in ("cuda", "cuda:1"):
-        with pytest.raises(ValueError, match="CUDA engine, which is not in this version.*CuPy arrays"):
-            validation.check_device(device, np.ones((2, 2)))
+def test_the_cpu_takes_what_lies_on_the_host():
+    """Any namespace."""
     validation.check_device("auto", np.ones((2, 2)))
     validation.check_device("cpu", np.ones((2, 2)))
     validation.check_device("cpu", array_api_strict.ones((2, 2)))

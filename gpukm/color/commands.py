@@ -26,12 +26,14 @@ from gpukm.color.shared import shared_palette
 from gpukm.color.terminal import progress
 from gpukm.color.work import Settings, Task, convert
 
+_SPECIAL = tuple(CODES)
+
 
 def run(name: str, options: argparse.Namespace) -> int:
     """Run the command and return its exit code; what fails as a whole is told on stderr."""
     try:
         return {"colors": colors, "palette": palette, "apply": apply}[name](options)
-    except tuple(CODES) as error:
+    except _SPECIAL as error:
         print(f"gpukm: error: {error}", file=sys.stderr)
         return code_of(type(error))
 
@@ -63,7 +65,7 @@ def palette(options: argparse.Namespace) -> int:
         refuse_links(output)
     found = _find(options)
     check_outputs(list(outputs), [image.path for image in found], options.force)
-    journal = _journal(options, settings, found)
+    journal = _journal(options, settings, found, None)
     made, failures = shared_palette(
         found, settings, _jobs(options, found), options.balance, journal, options.importance, options
     )
@@ -92,7 +94,7 @@ def _convert_all(
     shared: bool,
 ) -> int:
     outputs = _outputs(options, found)
-    journal = _journal(options, settings, found)
+    journal = _journal(options, settings, found, palette)
     if journal is not None and journal.left is not None:
         # A kill between writing an image and noting it leaves its file, and the same bytes come out again.
         settings = replace(settings, force=True)
@@ -221,12 +223,15 @@ def _to_be_done(
     return todo
 
 
-def _journal(options: argparse.Namespace, settings: Settings, found: list[InputFile]) -> Journal | None:
+def _journal(
+    options: argparse.Namespace, settings: Settings, found: list[InputFile], palette: Palette | None
+) -> Journal | None:
     if options.resume is None:
         return None
     refuse_links(options.resume)
-    names = ("command", "shared", "palette", "balance", "out_dir", "format", "importance")
+    names = ("command", "shared", "balance", "output", "out_dir", "format", "importance")
     given = {name: getattr(options, name, None) for name in names}
+    given["palette"] = None if palette is None else palette.hex
     journal = Journal(options.resume, {**asdict(settings), **given}, found)
     if journal.counted or journal.done:
         say(options, f"going on with {options.resume}: {journal.counted} images counted, {len(journal.done)} written")

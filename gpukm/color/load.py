@@ -27,6 +27,7 @@ ENDINGS = (".png", ".apng", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".
 
 MAX_PIXELS = 1 << 28  # 268 megapixels, a GiB in Pillow; a small file can claim to be larger than any memory
 MAX_FRAMES = 10_000
+_IN_ALL = 4  # times the pixels of one image that all frames of an animation may have
 _STRIP_PIXELS = 1 << 21  # 6 or 8 MiB as an array
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")  # grey of 16 bits
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", *_DEEP})
@@ -117,7 +118,7 @@ class Picture:
         return pixels
 
     def frames(self) -> Iterator[tuple[NDArray[np.uint8], float]]:
-        """Each frame, as `array` returns it, with the milliseconds it is shown. Can be gone through once."""
+        """Each frame, as `array` returns it, with the milliseconds it is shown."""
         for number in range(self.n_frames):
             with _decoding(self.name, f"frame {number + 1} of {self.n_frames}"):
                 self._image.seek(number)
@@ -302,5 +303,8 @@ def _check(image: Any, name: str, max_pixels: int) -> bool:
             raise ImageError(f"{name}: has {frames} pages; save the one you want as a picture of its own")
         if frames > MAX_FRAMES:
             raise ImageError(f"{name}: has {frames} frames, more than {MAX_FRAMES}")
+        if frames * width * height > _IN_ALL * max_pixels and image.format != "MPO":
+            size = f"{frames} frames of {width} x {height}"
+            raise ImageError(f"{name}: has {size}, more than {_IN_ALL} times what one may have (--max-megapixels)")
     # Pillow's own modes of colour have 8 bits; how many the file has is known by the decoder only
     return image.mode in _DEEP or any("16" in str(tile[-1]) for tile in getattr(image, "tile", ()))

@@ -10,11 +10,12 @@ from gpukm.color.batch import Failure
 from gpukm.color.palette import Palette
 from gpukm.color.palette_files import to_json
 from gpukm.color.targets import QualityError
-from gpukm.color.terminal import color_depth, palette_lines
+from gpukm.color.terminal import color_depth, palette_grid, palette_lines
 from gpukm.color.work import Done, LargerError
 
 CODES: dict[type[Exception], int] = {QualityError: 99, LargerError: 98, FileExistsError: 15}
 _WORST = 10  # images named at the end of a batch
+_LONG = 32  # colours that a terminal shows one a line
 
 
 def print_results(
@@ -59,9 +60,11 @@ def print_results(
 
 
 def print_palette(palette: Palette) -> None:
-    """A line for each colour, with a swatch on a terminal that shows colours."""
-    for line in palette_lines(palette, color_depth(sys.stdout)):
-        print(line)
+    """A line for each colour, with a swatch on a terminal that shows colours; there, a long palette is a grid."""
+    depth = color_depth(sys.stdout)
+    lines = palette_lines if depth == "none" or len(palette) <= _LONG else palette_grid
+    for text in lines(palette, depth):
+        print(text)
 
 
 def quality(errors: Any) -> str:

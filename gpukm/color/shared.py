@@ -42,10 +42,10 @@ def shared_palette(
     options : argparse.Namespace
         quiet.
     """
-    total = Histogram()
+    sums = [Histogram()]
     start, failures = 0, list[Failure]()
     if journal is not None and journal.histogram is not None:
-        total, start = Histogram.load(journal.histogram), journal.counted
+        sums, start = [Histogram.load(journal.histogram)], journal.counted
         failures = [Failure(path, message, ValueError) for path, message in journal.unreadable]
     tasks = [Task(image.path, None, settings, importance=importance) for image in found[start:]]
     ready: dict[int, Histogram | Failure] = {}
@@ -60,11 +60,13 @@ def shared_palette(
                     failures.append(one)
                     bar.step(f"failed: {one.message}")
                     continue
-                total = total + (one.balanced() if balance == "images" else one)
+                _add(sums, one.balanced() if balance == "images" else one)
                 bar.step(f"{found[start + following - 1].path}: {one.n_colors} different colours")
             if journal is not None and time.monotonic() - saved > _SECONDS:
-                _save(journal, total, start + following, failures)
+                sums = [sum(sums, Histogram())]
+                _save(journal, sums[0], start + following, failures)
                 saved = time.monotonic()
+    total = sum(sums, Histogram())
     if total.n_colors == 0:
         return None, failures
     if journal is not None and following:
@@ -73,6 +75,14 @@ def shared_palette(
     say(options, f"{len(palette)} colours for {total.n_colors} different ones")
     facts = {**palette.metadata, "space": settings.space, "balance": balance, "images": len(found) - len(failures)}
     return replace(palette, metadata=facts), failures
+
+
+def _add(sums: list[Histogram], one: Histogram) -> None:
+    """Add a histogram, such that each of many is merged few times: sums of one size are put together."""
+    sums.append(one)
+    while len(sums) > 1 and sums[-2].n_colors < 2 * sums[-1].n_colors:
+        last = sums.pop()
+        sums[-1] = sums[-1] + last
 
 
 def _save(journal: Journal, total: Histogram, counted: int, failures: list[Failure]) -> None:

@@ -9,6 +9,7 @@ from gpukm.color.palette import Palette
 
 Depth = Literal["truecolor", "256", "none"]
 
+_ACROSS = 32  # swatches in a line of a grid
 _CUBE = (0, 95, 135, 175, 215, 255)  # the levels of colours 16 to 231 of 256
 
 
@@ -29,19 +30,27 @@ def palette_lines(palette: Palette, depth: Depth) -> Iterator[str]:
     shares = [None] * len(palette) if palette.weights is None else palette.weights.tolist()
     width = max(len(text) for text in palette.hex)
     for color, text, share in zip(palette.colors.tolist(), palette.hex, shares):
-        line = f"  {swatch(color, depth)}{text:{width}}"
+        block = "" if depth == "none" else swatch(color, depth, 6) + " "
+        line = f"  {block}{text:{width}}"
         yield line.rstrip() if share is None else f"{line}  {100 * share:6.2f} %"
 
 
-def swatch(color: list[int], depth: Depth) -> str:
-    """A block of the colour and a space, or nothing; transparent colours are dots."""
+def palette_grid(palette: Palette, depth: Depth) -> Iterator[str]:
+    """Lines of swatches alone, for palettes that are longer than a terminal."""
+    colors = palette.colors.tolist()
+    for start in range(0, len(colors), _ACROSS):
+        yield "  " + "".join(swatch(color, depth, 2) for color in colors[start : start + _ACROSS])
+
+
+def swatch(color: list[int], depth: Depth, width: int) -> str:
+    """A block of the colour, or nothing; transparent colours are dots."""
     if depth == "none":
         return ""
     if len(color) == 4 and color[3] == 0:
-        return "...... "
+        return "." * width
     red, green, blue = color[:3]
     code = f"2;{red};{green};{blue}" if depth == "truecolor" else f"5;{_nearest(red, green, blue)}"
-    return f"\x1b[48;{code}m      \x1b[0m "
+    return f"\x1b[48;{code}m{' ' * width}\x1b[0m"
 
 
 def _nearest(red: int, green: int, blue: int) -> int:

@@ -3,8 +3,9 @@
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
 from gpukm.kernels.arrange import codes, order_of, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
+from gpukm.kernels.columns import extremes
 from gpukm.kernels.diffuse import diffuse
-from gpukm.kernels.engine import FEW, engine_name
+from gpukm.kernels.engine import FEW, cuda_works, engine_name, gpu
 from gpukm.kernels.hashing import hash_rows, mix
 from gpukm.kernels.inertia import add_inertia, all_distances, own_distances
 from gpukm.kernels.lloyd_step import lloyd_step
@@ -22,8 +23,11 @@ __all__ = [
     "assign",
     "block_rows",
     "codes",
+    "cuda_works",
     "diffuse",
     "engine_name",
+    "extremes",
+    "gpu",
     "hash_rows",
     "lloyd_step",
     "mix",

@@ -35,10 +35,12 @@ class Frame:
     ----------
     shift : (d,) compute dtype; zeros where centring would gain less than it costs
     scale : a power of two
+    power : rows are at most 2**power long before they are scaled
     """
 
     shift: NDArray
     scale: float
+    power: int
 
     @classmethod
     def of(cls, low: NDArray[np.float64], high: NDArray[np.float64], centre: NDArray, scatter: float) -> "Frame":
@@ -51,7 +53,7 @@ class Frame:
             centre = np.zeros_like(centre)
         radius = float(np.sqrt(np.sum(np.maximum(high - centre, centre - low) ** 2)))
         power = int(np.frexp(radius)[1])
-        return cls(centre, 1.0 if abs(power) <= 30 or radius == 0 else 2.0**-power)
+        return cls(centre, 1.0 if abs(power) <= 30 or radius == 0 else 2.0**-power, power)
 
     @property
     def plain(self) -> bool:
@@ -74,11 +76,17 @@ class Frame:
 
             return slack(X, self)
         T = self.apply(X)
-        kappa = margin(X.shape[1], U32)
+        factor, tiny = slack_terms(X.shape[1])
         squares = np.einsum("ij,ij->i", T, T)
-        squares *= np.float32(kappa * (1 + 40 * kappa) * (1 + 2 * kappa))
-        squares += np.float32(TINY)
+        squares *= factor
+        squares += tiny
         return squares
+
+
+def slack_terms(n_features: int) -> tuple[np.float32, np.float32]:
+    """(factor, constant) that make the margin's kappa |x'|^2, rounded up, of a computed |x'|^2."""
+    kappa = margin(n_features, U32)
+    return np.float32(kappa * (1 + 40 * kappa) * (1 + 2 * kappa)), np.float32(TINY)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.exact import TINY, U32, U64, gamma, margin
+from gpukm.exact import U64, gamma
+from gpukm.kernels.assign import slack_terms
 from gpukm.kernels.boxes_numba import STRIPS, Boxes, box_of, pack_survivors, survivors
 from gpukm.kernels.jit_numba import ANY_ORDER, FUSED, jit
 from gpukm.kernels.vectors_numba import GROUP, LANES, QUAD, ROWS, prefetch, score_tile, store_tile, transpose
@@ -262,10 +263,8 @@ def row_squares(X, shift, scale, factor, tiny, out):
 
 def slack(X: NDArray, frame: Any) -> NDArray[np.float32]:
     """`Frame.slack` of the rows of X (m, d)."""
-    kappa = margin(X.shape[1], U32)
-    factor = np.float32(kappa * (1 + 40 * kappa) * (1 + 2 * kappa))
     out = np.empty(len(X), np.float32)
-    row_squares(X, frame.shift, frame.scale, factor, np.float32(TINY), out)
+    row_squares(X, frame.shift, frame.scale, *slack_terms(X.shape[1]), out)
     return out
 
 

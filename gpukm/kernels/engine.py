@@ -52,3 +52,26 @@ def numba_works() -> bool:
         warnings.warn(f"Numba is installed but fails to import ({error}); the slower NumPy engine runs", stacklevel=2)
         return False
     return True
+
+
+def cuda_works() -> bool:
+    """Whether CuPy is installed and sees a CUDA device."""
+    if find_spec("cupy") is None:
+        return False
+    import cupy
+
+    return bool(cupy.cuda.is_available())
+
+
+@cache
+def gpu(number: int | None = None) -> Any:
+    """The CUDA device `number`, CuPy's current one when None; its compiled kernels are kept.
+
+    Raises
+    ------
+    ImportError, ValueError
+        CuPy is not installed; there is no such device.
+    """
+    from gpukm.kernels._cuda import Gpu
+
+    return Gpu(number)

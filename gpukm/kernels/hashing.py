@@ -13,9 +13,14 @@ def mix(h: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return h ^ (h >> np.uint64(31))
 
 
+def hash_factors(n_features: int) -> NDArray[np.uint64]:
+    """(d,) the odd multipliers of the columns."""
+    return mix(np.arange(1, n_features + 1, dtype=np.uint64) * GOLDEN) | np.uint64(1)
+
+
 def hash_rows(X: NDArray, engine: str = "numpy") -> NDArray[np.uint64]:
     """(m,) a 64-bit hash of each row: a fixed random linear form of its values' scrambled bits; -0.0 is 0.0."""
-    factors = mix(np.arange(1, X.shape[1] + 1, dtype=np.uint64) * GOLDEN) | np.uint64(1)
+    factors = hash_factors(X.shape[1])
     if engine == "numba":
         from gpukm.kernels.potential_numba import linear_hash
 

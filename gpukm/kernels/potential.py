@@ -124,8 +124,12 @@ class Potential:
             rows = self.draw(fractions)
             self._D, self._parts = D, None
             return rows
-        error = (self._n + BUCKETS + 64) * 2.0**-52 * total
+        error = self._doubt(total)
         return np.array([self._row(f, running, f * total, error) for f in fractions], np.int64)
+
+    def _doubt(self, total: float) -> float:
+        """How much running sums of the potential, added in any order, may err."""
+        return (self._n + BUCKETS + 64) * 2.0**-52 * total
 
     def _bucket_sums(self) -> NDArray[np.float64]:
         """(BUCKETS,) potential of the rows of each bucket, summed in any order."""
@@ -191,7 +195,20 @@ class Potential:
         ----------
         candidates : (t, d) rows of the data
         """
-        scorer = Scorer.of(self._source.frame, candidates, self._source.engine)
+        total, error = self._weigh(candidates, Scorer.of(self._source.frame, candidates, self._source.engine))
+        rounding = (self._n + 64) * 2.0**-52 * total
+        total, error = total + rounding, error + 2 * rounding
+        leader = int(np.argmax(total - error))
+        close = np.flatnonzero(total >= total[leader] - error[leader])
+        _, first = np.unique(candidates[close], axis=0, return_index=True)
+        close = np.sort(close[first])
+        if len(close) == 1:
+            return int(close[0])
+        exact = [self._exact_gain(candidates[t]) for t in close]
+        return int(close[exact.index(max(exact))])
+
+    def _weigh(self, candidates: NDArray, scorer: Scorer) -> tuple[NDArray, NDArray]:
+        """((t,) upper bounds of what each candidate gains, (t,) how much they may exceed it but for rounding)."""
         D = self._nearest()
 
         def visit(start: int, stop: int, scratch: dict) -> NDArray:
@@ -210,16 +227,7 @@ class Potential:
             return np.stack([gains.astype(np.float64) @ w, (near @ w) * error])
 
         total, error = np.sum(self._visit(visit), axis=0)
-        rounding = (self._n + 64) * 2.0**-52 * total
-        total, error = total + rounding, error + 2 * rounding
-        leader = int(np.argmax(total - error))
-        close = np.flatnonzero(total >= total[leader] - error[leader])
-        _, first = np.unique(candidates[close], axis=0, return_index=True)
-        close = np.sort(close[first])
-        if len(close) == 1:
-            return int(close[0])
-        exact = [self._exact_gain(candidates[t]) for t in close]
-        return int(close[exact.index(max(exact))])
+        return total, error
 
     def _improvable(self, scorer: Scorer, start: int, stop: int, scratch: dict) -> tuple[NDArray, NDArray]:
         """(rows of a block that a centre may come nearer to, their D to it)."""
@@ -283,17 +291,24 @@ class Potential:
         """
         chosen: list[int] = []
         self._D = np.ones(self._n) if self._weights is None else (self._weights > 0).astype(np.float64)
-        while len(chosen) < count and self._D.any():
+        while len(chosen) < count and self._bucket_sums().any():
             self._parts = None
             for row in self.draw(rng.random(count - len(chosen))):
-                if self._D[row]:
+                if self._terms(np.array([row]))[0]:
                     chosen.append(int(row))
-                    self._D[self._equal_rows(int(row))] = 0.0
+                    self._exclude(self._equal_rows(int(row)))
         self._D = self._parts = None
         return np.concatenate([np.array(chosen, np.int64), self.draw(rng.random(count - len(chosen)))])
 
+    def _exclude(self, rows: NDArray) -> None:
+        self._nearest()[rows] = 0.0
+
+    def _hashes_of(self, rows: NDArray) -> NDArray[np.uint64]:
+        return self._hashes[rows]
+
     def _equal_rows(self, row: int) -> NDArray[np.signedinteger]:
         """All rows with the content of this one."""
-        same = self._members(int(self._bucket[row]))
-        same = same[self._hashes[same] == self._hashes[row]]
+        own = self._hashes_of(np.array([row]))[0]
+        same = self._members(int(own >> np.uint64(64 - BITS)))
+        same = same[self._hashes_of(same) == own]
         return same[(self._source.rows(same) == self._source.rows(np.array([row]))).all(axis=1)]

@@ -1,0 +1,169 @@
+"""Samples on a CUDA device. No convergence logic here."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from gpukm import kernels
+from gpukm._validation import nonfinite_message
+from gpukm.array_source import ArraySource
+from gpukm.exact import Grid, check_range
+from gpukm.kernels import cuda
+from gpukm.sources import Ahead, ColumnStats, Far, Iteration, Step
+
+Array = Any  # on the device
+
+
+class DeviceSource(ArraySource):
+    """Samples on a CUDA device, where kernels visit all rows at once.
+
+    Parameters
+    ----------
+    gpu : the device, see `gpukm.kernels._cuda.Gpu`
+    X : (n, d) array on it, or on the host, from where it is copied. uint8, float32 and float64 rows are used as they
+        are; other dtypes become a copy in the compute dtype
+    sample_weight, dtype, max_memory : as for `ArraySource`
+    """
+
+    def __init__(
+        self,
+        gpu: Any,
+        X: Array,
+        sample_weight: NDArray[np.float64] | None = None,
+        *,
+        dtype: DTypeLike,
+        max_memory: int = 64 << 20,
+    ) -> None:
+        own = X.dtype if X.dtype == np.uint8 and np.dtype(dtype) == np.float32 else np.dtype(dtype)
+        self.gpu = gpu
+        self.device_rows = gpu.to_device(X).astype(own, copy=False)
+        super().__init__(self.device_rows, sample_weight, dtype=dtype, max_memory=max_memory)
+        self.engine = "cuda"
+        self.device_weights = None if sample_weight is None else gpu.to_device(sample_weight)
+        self._labels = gpu.empty(self.n_samples, np.int32)
+        self._device_sums: cuda.DeviceSums | None = None
+        self._counts: tuple[int, int] | None = None  # changed and undecided rows of a step that is done already
+
+    # -- statistics --------------------------------------------------------------------------------
+
+    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(minimum, maximum) of each column, (d,) float64; raises ValueError on NaN, infinity or an unusable range."""
+        if self._bounds is None:
+            low, high, bad = cuda.extremes(self.gpu, self.device_rows)
+            if bad < self.n_samples * self.n_features:
+                row, column = divmod(bad, self.n_features)
+                value = float(self.gpu.to_host(self.device_rows[row, column]))
+                raise ValueError(nonfinite_message("X", row, column, value))
+            if self.dtype == np.float64:
+                check_range(float(np.maximum(-low, high).max()), float((high - low).max()))
+            self._bounds = low, high
+        return self._bounds
+
+    def stats(self) -> ColumnStats:
+        """Column statistics, kept."""
+        if self._stats is None:
+            low, high = self.bounds()
+            columns = cuda.DeviceSums.zeros(self.gpu, self.grid, 1)
+            cuda.column_sums(self.gpu, self.device_rows, self.device_weights, columns)
+            sums = columns.to_host(self.gpu)
+            self._whole = sums.used == 1 and self.sample_weight is None
+            mean = sums.means()[0]
+            grid = Grid.of(float(np.sum((high - low) ** 2)) * 1.01 * self._w_max, self.n_samples)
+            spread = cuda.DeviceSums.zeros(self.gpu, grid, 1)
+            cuda.add_inertia(self.gpu, self.device_rows, mean[None, :], None, self.device_weights, spread)
+            totss = float(spread.to_host(self.gpu).totals()[0, 0])
+            self._stats = ColumnStats(low, high, mean, float(sums.weights()[0]), totss)
+        return self._stats
+
+    def arrange(self, n_clusters: int) -> None:
+        """Rows stay as they are."""
+
+    # -- Lloyd -------------------------------------------------------------------------------------
+
+    def step(self, centroids: NDArray) -> Step:
+        """Label all rows for `centroids` (k, d); only rows that change label touch the sums."""
+        sums = self._sums_for(len(centroids))
+        counts, self._counts = self._counts, None
+        if counts is None:
+            own = (self._labels, self.device_weights, sums, self._memory)
+            counts = cuda.lloyd_step(self.gpu, self.device_rows, self.frame, centroids, *own)
+        return Step(sums.to_host(self.gpu), *counts)
+
+    def ahead(self, centroids: NDArray, iterations: int, tol: float) -> Ahead:
+        """Up to `iterations` of Lloyd's algorithm without the host; it may be none."""
+        if self._counts is not None:  # the host's turn
+            return Ahead(centroids, [])
+        began, stats = time.perf_counter(), self.stats()
+        ran = cuda.run_ahead(
+            self.gpu,
+            self.device_rows,
+            centroids,
+            self.frame,
+            stats.mean,
+            stats.totss,
+            self._labels,
+            self.device_weights,
+            self._sums_for(len(centroids)),
+            iterations=iterations,
+            tol=tol,
+            memory=self._memory,
+        )
+        if ran.stop == cuda.HOST:  # the step is done: the next call of `step` only has to fetch the sums
+            self._counts = int(ran.counts[-1, 0]), int(ran.counts[-1, 1])
+        seconds = (time.perf_counter() - began) / max(len(ran.counts), 1)
+        done = [
+            Iteration(index + 1, float(inertia), float(shift), seconds, int(changed), int(undecided), 0)
+            for index, ((inertia, shift), (changed, undecided)) in enumerate(zip(ran.records, ran.counts, strict=False))
+        ]
+        return Ahead(ran.centroids, done, ran.stop == cuda.SETTLED, ran.stop in (cuda.SETTLED, cuda.WITHIN_TOL))
+
+    def _sums_for(self, n_clusters: int) -> cuda.DeviceSums:
+        if self._device_sums is None or self._device_sums.limbs.shape[1] != n_clusters:
+            self._device_sums = cuda.DeviceSums.zeros(self.gpu, replace(self.grid, whole=False), n_clusters)
+            self._labels.fill(-1)
+        return self._device_sums
+
+    def reset(self) -> None:
+        """Forget labels and sums: the next step starts anew."""
+        self._device_sums = self._counts = None
+
+    def assign(self, centroids: NDArray) -> Array:
+        """(n,) int32 labels for `centroids` on the device, leaving the state of the fit alone."""
+        labels = self.gpu.empty(self.n_samples, np.int32)
+        labels.fill(-1)
+        frame = self._frame_about(centroids)
+        cuda.lloyd_step(self.gpu, self.device_rows, frame, centroids, labels, None, None, self._memory)
+        return labels
+
+    def sizes(self, labels: Array, n_clusters: int) -> NDArray[np.int64]:
+        """(k,) rows of each label."""
+        return self.gpu.to_host(self.gpu.xp.bincount(labels, minlength=n_clusters))
+
+    # -- distances ---------------------------------------------------------------------------------
+
+    def inertia(self, centroids: NDArray, labels: Array) -> tuple[NDArray[np.float64], float]:
+        """((k,) sum of w D of each cluster, their total), each an exact sum rounded once."""
+        spread = cuda.DeviceSums.zeros(self.gpu, self._inertia_grid(centroids), len(centroids))
+        cuda.add_inertia(self.gpu, self.device_rows, centroids, labels, self.device_weights, spread)
+        sums = spread.to_host(self.gpu)
+        return sums.totals()[:, 0], float(sums.whole().totals()[0, 0])
+
+    def distances(self, centroids: NDArray) -> Array:
+        """(n, k) Euclidean distances sqrt(D) on the device, in the compute dtype."""
+        out = self.gpu.empty((self.n_samples, len(centroids)), self.dtype)
+        cuda.distances(self.gpu, self.device_rows, centroids, out)
+        return out
+
+    def farthest(self, centroids: NDArray, count: int) -> list[Far]:
+        """Up to `count` rows of different content, farthest first; equal D by content, least first."""
+        D = cuda.own_distances(self.gpu, self.device_rows, centroids, self._labels)
+        if self.device_weights is not None:
+            D[self.device_weights == 0] = 0.0  # a row without weight is no row
+        return self._farthest(D, count)
+
+    def potential(self) -> kernels.Potential:
+        """Fresh potentials for a seeding."""
+        return cuda.DevicePotential(self)

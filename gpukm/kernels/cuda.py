@@ -1,0 +1,23 @@
+"""The steps on a CUDA device, as `gpukm.device_source` calls them."""
+
+from gpukm.kernels.accumulate_cuda import DeviceSums
+from gpukm.kernels.assign_cuda import lloyd_step
+from gpukm.kernels.columns_cuda import column_sums, extremes
+from gpukm.kernels.inertia_cuda import add_inertia, distances, own_distances
+from gpukm.kernels.potential_cuda import DevicePotential
+from gpukm.kernels.update_cuda import HOST, SETTLED, WITHIN_TOL, run_ahead
+
+__all__ = [
+    "HOST",
+    "SETTLED",
+    "WITHIN_TOL",
+    "DevicePotential",
+    "DeviceSums",
+    "add_inertia",
+    "column_sums",
+    "distances",
+    "extremes",
+    "lloyd_step",
+    "own_distances",
+    "run_ahead",
+]

@@ -1,0 +1,229 @@
+"""The CUDA engine against the reference, to the bit: on the emulator always, on a GPU where there is one."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from emulator import FACTS, EmulatedGpu
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpukm import KMeans, kmeans_plusplus, placing
+from gpukm.array_source import ArraySource
+from gpukm.device_source import DeviceSource
+from gpukm.kernels import assign_cuda
+from gpukm.kernels.engine import cuda_works
+from gpukm.lloyd import lloyd
+from gpukm.seeding import seed
+
+
+@pytest.fixture(params=["emulator", "emulator without tensor cores", "gpu"])
+def gpu(request):
+    """A device to launch kernels on."""
+    if request.param == "emulator":
+        return EmulatedGpu()
+    if request.param != "gpu":
+        return EmulatedGpu(facts=replace(FACTS, arch=75))
+    if not cuda_works():
+        pytest.skip("no CUDA device")
+    from gpukm.kernels._cuda import Gpu
+
+    return Gpu()
+
+
+@pytest.fixture
+def as_cuda(gpu, monkeypatch):
+    """Makes device="cuda" mean that device."""
+    monkeypatch.setattr(placing, "gpu", lambda number=None: gpu)
+
+
+def pair(gpu, X, weights=None, **options):
+    """The reference's source and the device's."""
+    dtype = np.float64 if X.dtype == np.float64 else np.float32
+    return ArraySource(X, weights, dtype=dtype), DeviceSource(gpu, X, weights, dtype=dtype, **options)
+
+
+def assert_same_run(reference, device, start, max_iter=6, tol=0.0, **options):
+    """Both sources go through the same iterations, to the same bits."""
+    expected = lloyd(reference, start, max_iter=max_iter, tol=tol, **options)
+    found = lloyd(device, start, max_iter=max_iter, tol=tol, **options)
+    np.testing.assert_array_equal(device.gpu.to_host(found.labels), expected.labels)
+    for name in ("centroids", "withinss", "sizes"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
+    assert (found.inertia, found.n_iter, found.converged) == (expected.inertia, expected.n_iter, expected.converged)
+    for one, other in zip(found.history, expected.history, strict=True):
+        assert (one.iteration, one.changed, one.relocated) == (other.iteration, other.changed, other.relocated)
+        np.testing.assert_allclose((one.inertia, one.shift), (other.inertia, other.shift), rtol=1e-9, atol=1e-12)
+    return found
+
+
+SHAPES = [  # n, d, k, dtype, weighted: one kernel or three, rows and tiles more or less by one, primes
+    (1, 1, 1, np.float32, False),
+    (513, 3, 5, np.float32, False),
+    (777, 2, 40, np.float32, True),
+    (511, 16, 33, np.float32, False),
+    (129, 17, 65, np.float32, True),
+    (257, 33, 9, np.uint8, True),
+    (1030, 3, 16, np.uint8, False),
+    (300, 5, 7, np.float64, True),
+    (127, 300, 3, np.float64, False),
+    (64, 257, 64, np.float32, False),
+]
+
+
+def rows(n, d, dtype, seed=0):
+    """Rows about 100, or bytes."""
+    rng = np.random.default_rng(seed)
+    X = rng.integers(0, 20, (n, d)) if dtype == np.uint8 else rng.normal(100, 3, (n, d))
+    return X.astype(dtype)
+
+
+@pytest.mark.parametrize(("n", "d", "k", "dtype", "weighted"), SHAPES)
+def test_a_fit_on_the_device_has_the_bits_of_the_reference(gpu, n, d, k, dtype, weighted):
+    """Statistics, seeds, labels, centroids, inertia, distances and predictions are the same."""
+    X = rows(n, d, dtype)
+    weights = np.random.default_rng(1).random(n) * 3 if weighted else None
+    reference, device = pair(gpu, X, weights)
+    expected, found = reference.stats(), device.stats()
+    for name in ("minimum", "maximum", "mean", "total_weight", "totss"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
+    start = seed(reference, k, "k-means++", np.random.default_rng(2))[0]
+    result = assert_same_run(reference, device, start)
+    C = result.centroids
+    np.testing.assert_array_equal(gpu.to_host(device.distances(C)), reference.distances(C))
+    np.testing.assert_array_equal(gpu.to_host(device.assign(C)), reference.assign(C))
+
+
+@pytest.mark.parametrize("init", ["k-means++", "random", "maximin", "random-partition"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_device_draws_the_reference_s_seeds(gpu, init, weighted):
+    """Rows with many copies of each, so that ties and zero potentials are met."""
+    X = np.repeat(rows(60, 3, np.float32), 5, axis=0)[np.random.default_rng(3).permutation(300)]
+    weights = np.random.default_rng(4).integers(0, 3, 300).astype(float) if weighted else None
+    reference, device = pair(gpu, X, weights)
+    for k in (1, 7, 40):
+        expected, rows_expected = seed(reference, k, init, np.random.default_rng(k))
+        found, rows_found = seed(device, k, init, np.random.default_rng(k))
+        np.testing.assert_array_equal(found, expected)
+        if rows_expected is not None:
+            np.testing.assert_array_equal(rows_found, rows_expected)
+
+
+@given(
+    n=st.integers(1, 300),
+    d=st.integers(1, 20),
+    k=st.integers(1, 40),
+    levels=st.integers(1, 5),
+    offset=st.sampled_from([0.0, 1e6, -3e7]),
+    double=st.booleans(),
+    number=st.integers(0, 2**32),
+)
+@settings(max_examples=15)
+def test_ties_duplicates_and_empty_clusters(n, d, k, levels, offset, double, number):
+    """Rows on a small grid, far from the origin, with centroids that tie or get no row."""
+    rng = np.random.default_rng(number)
+    X = (rng.integers(0, levels, (n, d)) + offset).astype(np.float64 if double else np.float32)
+    start = X[rng.integers(0, n, k)] + rng.integers(0, 2, (k, d)).astype(X.dtype)
+    assert_same_run(*pair(EmulatedGpu(seed=number % 1000), X), start, max_iter=4)
+
+
+@pytest.mark.parametrize(("d", "k"), [(3, 70), (16, 70), (31, 65), (50, 7)])
+@pytest.mark.parametrize("gap", [1e-7, 1e-4, 1e-2])
+def test_centroids_nearer_to_each_other_than_the_filter_sees(gpu, d, k, gap):
+    """Most rows are left open by fp16, many by float32; the labels are those of D all the same."""
+    rng = np.random.default_rng(int(d + 1e7 * gap))
+    X = rng.normal(size=(300, d)).astype(np.float32)
+    start = (X[rng.integers(0, 5, k)] + gap * rng.normal(size=(k, d))).astype(np.float32)
+    run = assert_same_run(*pair(gpu, X), start, max_iter=2)
+    assert sum(one.undecided for one in run.history) > 0 or gap > 1e-6
+
+
+@pytest.mark.parametrize("d", [2, 40])
+def test_centroids_beyond_what_float32_scores_can_tell(gpu, d):
+    """Scores overflow or say nothing; D alone settles."""
+    X = rows(200, d, np.float64, seed=5)
+    start = X[:6].copy()
+    start[1] = 1e30
+    start[2] *= 1e25
+    assert_same_run(*pair(gpu, X), start, max_iter=3)
+
+
+@pytest.mark.parametrize("d", [3, 30])
+def test_subnormal_and_tiny_values_count(gpu, d):
+    """Differences below float32's normal range decide labels and sums."""
+    X = np.random.default_rng(6).integers(0, 9, (150, d)).astype(np.float32) * np.float32(2.0**-149)
+    assert X.any()
+    reference, device = pair(gpu, X)
+    np.testing.assert_array_equal(device.stats().mean, reference.stats().mean)
+    assert_same_run(reference, device, X[:4].copy())
+
+
+@pytest.mark.parametrize(("d", "k"), [(2, 3), (20, 3)])
+def test_any_part_size_and_any_tolerance_agree(gpu, d, k, monkeypatch):
+    """Rows in several launches, a run that ends within tol, iterations one at a time under a callback."""
+    monkeypatch.setattr(assign_cuda, "LIST_BYTES", 1 << 40)
+    X = rows(400, d, np.float32, seed=7)
+    for options in ({"tol": 1e-2}, {"callback": lambda step: step.iteration == 2}, {"max_iter": 0}, {"max_iter": 40}):
+        assert_same_run(*pair(gpu, X), X[:k].copy(), **options)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_value_that_is_not_finite_is_named(gpu, value, dtype):
+    """The first in order of rows, as the reference names it."""
+    X = rows(500, 3, dtype)
+    X[[77, 400], [2, 0]] = value
+    with pytest.raises(ValueError, match="row 77, column 2"):
+        pair(gpu, X)[1].stats()
+
+
+def test_device_cuda_takes_host_arrays_and_gives_them_back(gpu, as_cuda):
+    """The estimator's results are NumPy's, equal to the CPU's, and say which engine ran."""
+    X = rows(600, 3, np.float32, seed=8)
+    weight = np.random.default_rng(9).integers(0, 3, 600)
+    options = {"n_clusters": 6, "n_init": 2, "random_state": 0}
+    cpu = KMeans(**options).fit(X, sample_weight=weight)
+    cuda = KMeans(**options, device="cuda").fit(X, sample_weight=weight)
+    assert cuda.engine_ == "cuda"
+    for name in ("labels_", "cluster_centers_", "withinss_", "size_"):
+        assert type(getattr(cuda, name)) is np.ndarray
+        np.testing.assert_array_equal(getattr(cuda, name), getattr(cpu, name), name)
+    assert (cuda.inertia_, cuda.n_iter_, cuda.totss_) == (cpu.inertia_, cpu.n_iter_, cpu.totss_)
+    np.testing.assert_array_equal(cuda.predict(X[::2]), cpu.predict(X[::2]))
+    np.testing.assert_array_equal(cuda.transform(X[:9]), cpu.transform(X[:9]))
+    assert cuda.score(X) == cpu.score(X)
+
+
+def test_other_dtypes_are_converted_on_the_device(gpu, as_cuda):
+    """float16 and integers are computed as on the CPU; uint8 without a copy in float32."""
+    for dtype in (np.float16, np.int16, np.int32, np.uint8, np.bool_):
+        X = np.random.default_rng(10).integers(0, 2 if dtype == np.bool_ else 50, (300, 4)).astype(dtype)
+        options = {"n_clusters": 3, "random_state": 1}
+        np.testing.assert_array_equal(
+            KMeans(**options, device="cuda").fit(X).cluster_centers_, KMeans(**options).fit(X).cluster_centers_
+        )
+    assert DeviceSource(gpu, gpu.adopt(X.astype(np.uint8)), dtype=np.float32).device_rows.dtype == np.uint8
+
+
+def test_a_missing_gpu_is_said(monkeypatch):
+    """No silent fallback to the CPU."""
+    if cuda_works():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises((ValueError, ImportError), match=r"no CUDA device|gpukm\[cuda13\]"):
+        KMeans(2, device="cuda").fit(rows(10, 2, np.float32))
+    assert len(kmeans_plusplus(rows(10, 2, np.float32), 2)[0]) == 2
+
+
+def test_a_plan_fits_the_device():
+    """Shared memory within the device's, every row in some launch, for any n, k, d."""
+    kinds = set()
+    small = replace(FACTS, arch=75, shared_optin=64 << 10)
+    sizes = itertools.product((1, 1000, 10**7, 5 * 10**9), (1, 16, 33, 1000, 10**6), (1, 3, 16, 17, 4096), (1, 4, 8))
+    for (n, k, d, value), facts in itertools.product(sizes, (FACTS, small)):
+        plan = assign_cuda.plan(n, k, d, value, facts, 64 << 20)
+        kinds.add((plan.kernel.file, facts.arch))
+        assert 1 <= plan.part <= n
+        assert plan.shared <= facts.shared_optin and -(-plan.part // plan.rows) < 2**31
+        assert plan.fused or plan.part * assign_cuda.LIST_BYTES <= 64 << 20
+    assert kinds == {("lloyd_step", 90), ("assign_mma", 90), ("assign", 90), ("lloyd_step", 75), ("assign", 75)}
