@@ -39,7 +39,7 @@ def fit(
     chroma: float | None = None,
     keep: Any = (),
     init: str = "wu",
-    effort: int = 2,
+    effort: int = 1,
     random_state: Any = 0,
     device: str = "auto",
 ) -> Palette:
@@ -62,8 +62,8 @@ def fit(
         Colours that are in the palette exactly, whether an image needs them or not.
     init : {"wu", "k-means++"}, default="wu"
         The start: Wu's boxes, or greedy k-means++. With alpha it is always k-means++.
-    effort : int, default=2
-        0 is k-means from one start; 1 to 4 search for better ones, each about three times as long as the one before.
+    effort : int, default=1
+        0 is k-means from one start; 1 to 4 search for better ones, each up to four times as long as the one before.
     random_state : int, Generator or None, default=0
         For k-means++; the rest draws nothing.
     device : str, default="auto"

@@ -94,7 +94,7 @@ def quantize(
     alpha: str = "keep",
     background: str = "#ffffff",
     init: str = "wu",
-    effort: int = 2,
+    effort: int = 1,
     target_de: float | None = None,
     target_de_p95: float | None = None,
     min_psnr: float | None = None,
@@ -134,7 +134,7 @@ def quantize(
         For "flatten".
     init : {"wu", "k-means++"}, default="wu"
         The start of the fit.
-    effort : int, default=2
+    effort : int, default=1
         0 is k-means from one start; 1 to 4 search for better palettes, each about three times as long as the one
         before.
     target_de, target_de_p95, min_psnr : float, optional

@@ -37,7 +37,7 @@ def refine(source: ArraySource, X: Points, weights: Floats, centroids: Points, f
     k, free = len(centroids), len(centroids) - fixed
     if effort == 0 or free < 2:
         return best.centroids
-    tries = 4 ** (effort - 1) * max(1, 64 // k)
+    tries = 4 ** (effort - 1) * max(1, 512 // k)
     apart, together = max(3, 160 // k), max(20, 1280 // k)  # iterations; with few clusters they are many and cheap
     size = free // 2
     while size:

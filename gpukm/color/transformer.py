@@ -59,7 +59,7 @@ class ColorQuantizer(SklearnProtocols):
         chroma: float | None = None,
         keep: Any = (),
         init: str = "wu",
-        effort: int = 2,
+        effort: int = 1,
         dither: str = "none",
         dither_level: float = 0.8,
         random_state: Any = 0,
