@@ -113,7 +113,7 @@ def _add_search(command: argparse.ArgumentParser, *, colors: int, most: int) -> 
     keep = "colours that are in the palette as they are, such as '#ff0000,#ffffff'"
     group.add_argument("--keep", metavar="COLOURS", type=_colors, default=(), help=keep)
     effort = "0 is one k-means fit; each step more, up to 4, searches longer (default: %(default)s)"
-    group.add_argument("--effort", metavar="N", type=_integer(0, 4), default=2, help=effort)
+    group.add_argument("--effort", metavar="N", type=_integer(0, 4), default=1, help=effort)
     starts = "starting colours (default: %(default)s)"
     group.add_argument("--init", choices=("wu", "k-means++"), default="wu", help=starts)
     group.add_argument(

@@ -40,7 +40,7 @@ class Settings:
     keep: tuple[str, ...] = ()
     alpha: str = "keep"
     background: str = "#ffffff"
-    effort: int = 2
+    effort: int = 1
     init: str = "wu"
     target_de: float | None = None
     target_de_p95: float | None = None
