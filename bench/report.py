@@ -109,7 +109,51 @@ def _memory(data: dict) -> str:
     return _table(head, rows)
 
 
-TABLES = {"fit": _fit, "seeding": _seeding, "memory": _memory}
+def _minibatch(data: dict) -> str:
+    rows = []
+    for row in data["results"]:
+        ours, theirs = row["gpukm"], row[BASE]
+        quality = {name: median(row["quality"][name]) for name in ("gpukm", BASE)}
+        rows.append(
+            [
+                *_shape(row),
+                f"{median(r['seconds'] for r in ours):.3g}",
+                f"{ratio([r['seconds'] for r in theirs], [r['seconds'] for r in ours])[0]:.1f}",
+                f"{median(r['steps'] for r in ours):,.0f}",
+                f"{median(r['steps'] for r in theirs):,.0f}",
+                f"{quality['gpukm'] / quality[BASE] - 1:+.2%}",
+            ]
+        )
+    head = ["workload", "rows", "k", "gpukm, s", f"{BASE}'s time / gpukm's", "steps", f"{BASE}'s steps"]
+    return _table(
+        [*head, f"inertia against {BASE}'s, median of {len(data['results'][0]['quality'][BASE])} seeds"], rows
+    )
+
+
+def _oversampling(data: dict) -> str:
+    rows = []
+    for row in data["results"]:
+        greedy, ours = row["k-means++"], row["k-means||"]
+        change = [median(r[key] for r in ours) / median(r[key] for r in greedy) for key in ("potential", "inertia")]
+        rows.append(
+            [
+                *_shape(row),
+                f"{median(r['seconds'] for r in ours):.3g}",
+                f"{ratio([r['seconds'] for r in greedy], [r['seconds'] for r in ours])[0]:.2f}",
+                *(f"{value - 1:+.2%}" for value in change),
+            ]
+        )
+    head = ["workload", "rows", "k", "k-means\\|\\|, s", "greedy k-means++'s time / its"]
+    return _table([*head, "inertia of the start", "inertia after Lloyd"], rows)
+
+
+TABLES = {
+    "fit": _fit,
+    "seeding": _seeding,
+    "memory": _memory,
+    "minibatch": _minibatch,
+    "oversampling": _oversampling,
+}
 
 
 def main(argv=None) -> int:

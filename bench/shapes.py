@@ -44,6 +44,8 @@ WORKLOADS = {
         Workload("sensors-8-64", 1_000_000, 8, 64, 10, "blobs", 4, 1.0),
         # Customer or product tables after scaling: the typical tabular job, segments as clusters.
         Workload("features-16-64", 500_000, 16, 64, 10, "blobs", 5, 0.7),
+        # Event logs, transactions: more rows than one wants to visit often, what mini-batches are for.
+        Workload("rows-16-100", 2_000_000, 16, 100, 10, "blobs", 11, 0.7),
         # A visual vocabulary, or a product quantizer's sub-space: 8 x 8 image patches.
         Workload("patches-64-256", 300_000, 64, 256, 10, "patches", 6, rtol=PIXELS),
         # An inverted-file index over SIFT-sized or reduced embeddings.

@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from gpukm.color import quantize
     from gpukm.estimators import KMeans
     from gpukm.functions import k_means, kmeans_plusplus
+    from gpukm.minibatch_kmeans import MiniBatchKMeans
     from gpukm.model_io import load
 
 __version__ = "0.1.0"
 
-__all__ = ["KMeans", "__version__", "k_means", "kmeans_plusplus", "load", "quantize"]
+__all__ = ["KMeans", "MiniBatchKMeans", "__version__", "k_means", "kmeans_plusplus", "load", "quantize"]
 
 _HOMES = {
     "KMeans": "gpukm.estimators",
+    "MiniBatchKMeans": "gpukm.minibatch_kmeans",
     "k_means": "gpukm.functions",
     "kmeans_plusplus": "gpukm.functions",
     "load": "gpukm.model_io",

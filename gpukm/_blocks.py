@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gpukm._arrays import array_namespace, from_numpy, is_numpy, to_numpy
 from gpukm._threads import available_threads, run_blocks
 from gpukm.exact import BLOCK_ROWS
+from gpukm.sources import Far
 
 Array = Any
 VISIT = 1 << 18  # values of a block, so that a few float64 copies of it stay in the second-level cache
@@ -51,6 +52,17 @@ class Blocks:
         else:
             taken = to_numpy(self._xp.take(self._X, from_numpy(np.asarray(indices, np.int64), self._X), axis=0))
         return np.ascontiguousarray(taken, self.dtype) + self.dtype.type(0)
+
+    def _farthest(self, D: Array, count: int) -> list[Far]:
+        """The rows of greatest positive D, of whatever namespace; D is used up."""
+        found: list[Far] = []
+        while len(found) < count and (greatest := D.max()) > 0:
+            ties = to_numpy(D == greatest).nonzero()[0]
+            contents, inverse = np.unique(self.rows(ties), axis=0, return_inverse=True)  # in order of content
+            for index in range(min(len(contents), count - len(found))):
+                found.append(Far(contents[index], ties[inverse.ravel() == index]))
+            D[from_numpy(ties, D)] = 0.0
+        return found
 
     def visit(
         self, task: Callable[[int, int, dict], Any], *, rows: int | None = None, scratch: LifoQueue | None = None

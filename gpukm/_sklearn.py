@@ -45,7 +45,7 @@ class SklearnProtocols:
     # scikit-learn reads this to know which outputs `set_output` may wrap
     _sklearn_auto_wrap_output_keys = frozenset({"transform"})
     # names of methods that take sample_weight, for metadata routing
-    _weighted_methods = ("fit", "score")
+    _weighted_methods: tuple[str, ...] = ("fit", "score")
 
     # parameters
 

@@ -30,7 +30,7 @@ _FLOAT32 = frozenset({"float32", "float16", "bool", "int8", "uint8", "int16", "u
 _FLOAT64 = frozenset({"float64", "int32", "uint32", "int64", "uint64"})
 _CHECK_BYTES = 1 << 22  # of X looked at in one go, so that a check's temporaries stay small
 
-INITS = ("k-means++", "random", "random-partition", "maximin")
+INITS = ("k-means++", "k-means||", "random", "random-partition", "maximin")
 _WEIGHTS = 2.0**100  # and its inverse: weights within them leave room for 124 bits of X in the sums of `gpukm.exact`
 ALGORITHMS = ("lloyd", "elkan")
 
@@ -282,19 +282,21 @@ def _one_of(values: Iterable[str]) -> str:
 _GENERATORS = "None, an int in the range [0, inf), or a numpy.random Generator, RandomState, SeedSequence, BitGenerator"
 
 _PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "n_clusters": (_is_int(1), "an int in the range [1, inf)"),
+    **dict.fromkeys(("n_clusters", "batch_size"), (_is_int(1), "an int in the range [1, inf)")),
     "init": (_is_init, _one_of(INITS) + ", a callable, or an array of shape (n_clusters, n_features)"),
     "n_init": (_is_n_init, "'auto' or an int in the range [1, inf)"),
-    "max_iter": (_is_int(0), "an int in the range [0, inf)"),
-    "tol": (_is_real(0), "a finite float in the range [0.0, inf)"),
+    **dict.fromkeys(("max_iter", "refine"), (_is_int(0), "an int in the range [0, inf)")),
+    "max_no_improvement": (lambda value: value is None or _is_int(0)(value), "None or an int in the range [0, inf)"),
+    **dict.fromkeys(("tol", "reassignment_ratio"), (_is_real(0), "a finite float in the range [0.0, inf)")),
     "verbose": (lambda value: _is_bool(value) or _is_int(0)(value), "a bool or an int in the range [0, inf)"),
     "random_state": (_is_random_state, _GENERATORS),
-    "copy_x": (_is_bool, "a bool"),
+    **dict.fromkeys(("copy_x", "compute_labels"), (_is_bool, "a bool")),
     "algorithm": (lambda value: isinstance(value, str) and value in ALGORITHMS, _one_of(ALGORITHMS)),
     "device": (_is_device, _one_of(("auto", "cpu", "cuda")) + " or 'cuda:N' with a device number N"),
     "max_memory": (_is_real(1), "a number of bytes in the range [1, inf)"),
     "callback": (lambda value: value is None or callable(value), "None or a callable that takes one Iteration"),
     "n_local_trials": (lambda value: value is None or _is_int(1)(value), "None or an int in the range [1, inf)"),
+    "init_size": (lambda value: value is None or _is_int(1)(value), "None or an int in the range [1, inf)"),
 }
 
 

@@ -1,7 +1,5 @@
 """Samples in memory, on any device. No convergence logic here."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from queue import LifoQueue
 from typing import Any
 
@@ -10,16 +8,15 @@ from numpy.typing import DTypeLike, NDArray
 
 from gpukm import kernels
 from gpukm._arrays import from_numpy, is_numpy, to_numpy
-from gpukm._blocks import Blocks
-from gpukm._validation import nonfinite_message
-from gpukm.exact import Grid, Sums, check_range, sums_like
-from gpukm.sources import Ahead, ColumnStats, Far, Step
+from gpukm.exact import Sums, sums_like
+from gpukm.measured import Measured
+from gpukm.sources import Ahead, Far, Step
 
 Array = Any
 LONG = 1 << 18  # rows of a visit that labels: many, since each visit has to bring the sums up to date
 
 
-class ArraySource(Blocks):
+class ArraySource(Measured):
     """Samples in memory, on any device, visited in blocks.
 
     Parameters
@@ -32,6 +29,9 @@ class ArraySource(Blocks):
     block_rows : rows of a block; None for what suits the cache
     """
 
+    _labels: Array
+    _sums: Sums | None
+
     def __init__(
         self,
         X: Array,
@@ -42,104 +42,11 @@ class ArraySource(Blocks):
         n_threads: int | None = None,
         block_rows: int | None = None,
     ) -> None:
-        super().__init__(X, np.dtype(dtype), max_memory, n_threads, block_rows)
-        self.sample_weight = sample_weight
-        self.engine = kernels.engine_name(self._xp, self.n_samples * self.n_features)
+        super().__init__(X, sample_weight, np.dtype(dtype), max_memory, n_threads, block_rows)
         self._order: NDArray | None = None  # of the rows as given, once they are arranged
-        self._stats: ColumnStats | None = None
-        self._bounds: tuple[NDArray, NDArray] | None = None
-        self._frame: kernels.Frame | None = None
         self._slack: NDArray[np.float32] | None = None
-        self._labels = np.full(self.n_samples, -1, np.int32)
         self._spare = np.empty(self.n_samples, np.int32)
-        self._sums: Sums | None = None
-        self._whole = False  # until the statistics know better
-
-    # -- statistics --------------------------------------------------------------------------------
-
-    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(minimum, maximum) of each column, (d,) float64; raises ValueError on NaN, infinity or an unusable range."""
-        if self._bounds is None:
-
-            def visit(start: int, stop: int, scratch: dict) -> tuple[NDArray, NDArray]:
-                return kernels.extremes(self.host_block(start, stop))
-
-            with np.errstate(invalid="ignore"):
-                lows, highs = zip(*self.visit(visit), strict=True)
-            low, high = np.min(lows, axis=0).astype(np.float64), np.max(highs, axis=0).astype(np.float64)
-            if not (np.isfinite(low).all() and np.isfinite(high).all()):
-                self._raise_nonfinite()
-            if self.dtype == np.float64:
-                check_range(float(np.maximum(-low, high).max()), float((high - low).max()))
-            self._bounds = low, high
-        return self._bounds
-
-    def _raise_nonfinite(self) -> None:
-        """Name the first row and column that is NaN or infinite."""
-        for start in range(0, self.n_samples, 4096):
-            X = self.host_block(start, min(start + 4096, self.n_samples))
-            for row, column in np.argwhere(~np.isfinite(X))[:1]:
-                raise ValueError(nonfinite_message("X", start + int(row), int(column), float(X[row, column])))
-
-    def stats(self) -> ColumnStats:
-        """Column statistics, kept: one pass for the sums, one for the distances to the mean."""
-        if self._stats is None:
-            low, high = self.bounds()
-            spread = Grid.of(float(np.sum((high - low) ** 2)) * 1.01 * self._w_max, self.n_samples)
-
-            def add(start: int, stop: int, scratch: dict) -> None:
-                if "sums" not in scratch:
-                    scratch["sums"] = sums_like(self.grid, 1)
-                X, w = self.host_block(start, stop), self._weights(start, stop)
-                zeros = np.zeros(len(X), np.int32)
-                kernels.accumulate(X, np, zeros, scratch["sums"], weights=w, scratch=scratch, engine=self.engine)
-
-            def spread_out(start: int, stop: int, scratch: dict) -> None:
-                if "sums" not in scratch:
-                    scratch["sums"] = sums_like(spread, 1)
-                X, w = self.host_block(start, stop), self._weights(start, stop)
-                zeros = np.zeros(len(X), np.int32)
-                kernels.add_inertia(X, mean[None, :], zeros, w, scratch["sums"], scratch, self.engine)
-
-            sums = self._collect(add)
-            if sums.used == 1 and self.sample_weight is None:
-                self._whole = True
-            mean = sums.means()[0]
-            totss = float(self._collect(spread_out).totals()[0, 0])
-            self._stats = ColumnStats(low, high, mean, float(sums.weights()[0]), totss)
-        return self._stats
-
-    def _collect(self, visit: Callable[[int, int, dict], Any]) -> Sums:
-        """Run `visit` on all blocks and add up what each thread left in ``scratch["sums"]``."""
-        pool: LifoQueue = LifoQueue()
-        self.visit(visit, scratch=pool)
-        sums = pool.get()["sums"]
-        while not pool.empty():
-            sums.add(pool.get()["sums"])
-        return sums
-
-    def _weights(self, start: int, stop: int) -> NDArray[np.float64] | None:
-        return None if self.sample_weight is None else self.sample_weight[start:stop]
-
-    @property
-    def grid(self) -> Grid:
-        """The grid of the sums w x_j, and of w in the last column."""
-        low, high = self.bounds()
-        grid = Grid.of(np.append(np.maximum(-low, high), 1.0) * self._w_max, self.n_samples)
-        return replace(grid, whole=self._whole)
-
-    @property
-    def _w_max(self) -> float:
-        return 1.0 if self.sample_weight is None else float(self.sample_weight.max())
-
-    @property
-    def frame(self) -> kernels.Frame:
-        """Shift and scale for the filters: centred unless the data lie near the origin as they are."""
-        if self._frame is None:
-            low, high = self.bounds()
-            stats = self.stats()
-            self._frame = kernels.Frame.of(low, high, stats.mean.astype(self.dtype), stats.totss / stats.total_weight)
-        return self._frame
+        self.reset()
 
     def arrange(self, n_clusters: int) -> None:
         """Sort a copy of the rows to the good of steps with `n_clusters` centroids; `as_given` brings labels back."""
@@ -238,17 +145,18 @@ class ArraySource(Blocks):
         """(k,) rows of each label."""
         return np.bincount(labels, minlength=n_clusters)
 
-    def _frame_about(self, centroids: NDArray) -> kernels.Frame:
-        """A frame that needs no statistics but the bounds."""
-        low, high = self.bounds()
-        centre = centroids.mean(axis=0, dtype=np.float64)
-        scatter = float(((centroids - centre) ** 2).sum() / len(centroids))
-        return kernels.Frame.of(low, high, centre.astype(self.dtype), scatter)
-
     # -- distances ---------------------------------------------------------------------------------
 
     def inertia(self, centroids: NDArray, labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], float]:
         """((k,) sum of w D of each cluster, their total), each an exact sum rounded once."""
+        sums = self._inertia_sums(centroids, labels)
+        return sums.totals()[:, 0], float(sums.whole().totals()[0, 0])
+
+    def total_inertia(self, centroids: NDArray, labels: NDArray[np.int32]) -> float:
+        """The total alone: rounding it takes a fifth of the time, which small batches notice."""
+        return float(self._inertia_sums(centroids, labels).whole().totals()[0, 0])
+
+    def _inertia_sums(self, centroids: NDArray, labels: NDArray[np.int32]) -> Sums:
         grid = self._inertia_grid(centroids)
 
         def visit(start: int, stop: int, scratch: dict) -> None:
@@ -257,14 +165,7 @@ class ArraySource(Blocks):
             X, w = self.host_block(start, stop), self._weights(start, stop)
             kernels.add_inertia(X, centroids, labels[start:stop], w, scratch["sums"], scratch, self.engine)
 
-        sums = self._collect(visit)
-        return sums.totals()[:, 0], float(sums.whole().totals()[0, 0])
-
-    def _inertia_grid(self, centroids: NDArray) -> Grid:
-        """The grid of the sums w D."""
-        low, high = self.bounds()
-        reach = np.maximum(np.abs(high - centroids.min(axis=0)), np.abs(low - centroids.max(axis=0)))
-        return Grid.of(float(np.sum(np.maximum(reach, high - low) ** 2) * 1.01) * self._w_max, self.n_samples)
+        return self._collect(visit)
 
     def distances(self, centroids: NDArray) -> NDArray:
         """(n, k) Euclidean distances sqrt(D), in the compute dtype."""
@@ -276,29 +177,23 @@ class ArraySource(Blocks):
         self.visit(visit)
         return out
 
-    def farthest(self, centroids: NDArray, count: int) -> list[Far]:
-        """Up to `count` rows of different content, farthest first; equal D by content, least first."""
+    def own_distances(self, centroids: NDArray, labels: NDArray[np.int32]) -> NDArray[np.float64]:
+        """(n,) D of each row to the centroid of its label."""
         D = np.empty(self.n_samples)
 
         def visit(start: int, stop: int, scratch: dict) -> None:
-            X, labels = self.host_block(start, stop), self._labels[start:stop]
-            D[start:stop] = kernels.own_distances(X, centroids, labels, scratch, self.engine)
+            X = self.host_block(start, stop)
+            D[start:stop] = kernels.own_distances(X, centroids, labels[start:stop], scratch, self.engine)
 
         self.visit(visit)
+        return D
+
+    def farthest(self, centroids: NDArray, count: int) -> list[Far]:
+        """Up to `count` rows of different content, farthest first; equal D by content, least first."""
+        D = self.own_distances(centroids, self._labels)
         if self.sample_weight is not None:
             D[self.sample_weight == 0] = 0.0  # a row without weight is no row
         return self._farthest(D, count)
-
-    def _farthest(self, D: Array, count: int) -> list[Far]:
-        """The rows of greatest positive D, of whatever namespace; D is used up."""
-        found: list[Far] = []
-        while len(found) < count and (greatest := D.max()) > 0:
-            ties = to_numpy(D == greatest).nonzero()[0]
-            contents, inverse = np.unique(self.rows(ties), axis=0, return_inverse=True)  # in order of content
-            for index in range(min(len(contents), count - len(found))):
-                found.append(Far(contents[index], ties[inverse.ravel() == index]))
-            D[from_numpy(ties, D)] = 0.0
-        return found
 
     def without(self, sums: Sums, indices: NDArray[np.int64]) -> Sums:
         """`sums` without the rows `indices`, taken out of the clusters of the last step."""

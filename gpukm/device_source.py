@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from gpukm import kernels
 from gpukm._validation import nonfinite_message
 from gpukm.array_source import ArraySource
-from gpukm.exact import Grid, check_range
+from gpukm.exact import Grid, Sums, check_range
 from gpukm.kernels import cuda
 from gpukm.sources import Ahead, ColumnStats, Far, Iteration, Step
 
@@ -28,6 +28,9 @@ class DeviceSource(ArraySource):
     sample_weight, dtype, max_memory : as for `ArraySource`
     """
 
+    _device_sums: cuda.DeviceSums | None
+    _counts: tuple[int, int] | None  # changed and undecided rows of a step that is done already
+
     def __init__(
         self,
         gpu: Any,
@@ -43,9 +46,6 @@ class DeviceSource(ArraySource):
         super().__init__(self.device_rows, sample_weight, dtype=dtype, max_memory=max_memory)
         self.engine = "cuda"
         self.device_weights = None if sample_weight is None else gpu.to_device(sample_weight)
-        self._labels = gpu.empty(self.n_samples, np.int32)
-        self._device_sums: cuda.DeviceSums | None = None
-        self._counts: tuple[int, int] | None = None  # changed and undecided rows of a step that is done already
 
     # -- statistics --------------------------------------------------------------------------------
 
@@ -128,6 +128,7 @@ class DeviceSource(ArraySource):
 
     def reset(self) -> None:
         """Forget labels and sums: the next step starts anew."""
+        self._labels = self.gpu.empty(self.n_samples, np.int32)
         self._device_sums = self._counts = None
 
     def assign(self, centroids: NDArray) -> Array:
@@ -144,12 +145,10 @@ class DeviceSource(ArraySource):
 
     # -- distances ---------------------------------------------------------------------------------
 
-    def inertia(self, centroids: NDArray, labels: Array) -> tuple[NDArray[np.float64], float]:
-        """((k,) sum of w D of each cluster, their total), each an exact sum rounded once."""
+    def _inertia_sums(self, centroids: NDArray, labels: Array) -> Sums:
         spread = cuda.DeviceSums.zeros(self.gpu, self._inertia_grid(centroids), len(centroids))
         cuda.add_inertia(self.gpu, self.device_rows, centroids, labels, self.device_weights, spread)
-        sums = spread.to_host(self.gpu)
-        return sums.totals()[:, 0], float(sums.whole().totals()[0, 0])
+        return spread.to_host(self.gpu)
 
     def distances(self, centroids: NDArray) -> Array:
         """(n, k) Euclidean distances sqrt(D) on the device, in the compute dtype."""
@@ -157,9 +156,13 @@ class DeviceSource(ArraySource):
         cuda.distances(self.gpu, self.device_rows, centroids, out)
         return out
 
+    def own_distances(self, centroids: NDArray, labels: Array) -> Array:
+        """(n,) D of each row to the centroid of its label, on the device."""
+        return cuda.own_distances(self.gpu, self.device_rows, centroids, labels)
+
     def farthest(self, centroids: NDArray, count: int) -> list[Far]:
         """Up to `count` rows of different content, farthest first; equal D by content, least first."""
-        D = cuda.own_distances(self.gpu, self.device_rows, centroids, self._labels)
+        D = self.own_distances(centroids, self._labels)
         if self.device_weights is not None:
             D[self.device_weights == 0] = 0.0  # a row without weight is no row
         return self._farthest(D, count)

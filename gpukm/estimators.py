@@ -1,29 +1,22 @@
-"""KMeans: parameters, checks, which source, the runs, and the attributes. No arithmetic on X."""
+"""KMeans: parameters, which source, the runs, and the attributes. No arithmetic on X."""
 
-import os
 import warnings
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gpukm import _validation as validation
-from gpukm._arrays import from_numpy, to_numpy
-from gpukm._containers import feature_names
-from gpukm._fitted import FittedCentroids
-from gpukm._sklearn import ConvergenceWarning, exception_class
-from gpukm.array_source import ArraySource
+from gpukm._arrays import from_numpy
+from gpukm._fitting import FittingCentroids
 from gpukm.lloyd import LloydResult, lloyd
 from gpukm.placing import source_of
-from gpukm.seeding import seed
 from gpukm.sources import Iteration
-from gpukm.summary import Summary
 
 Array = Any  # an array of any array-API namespace
 
 
-class KMeans(FittedCentroids):
+class KMeans(FittingCentroids):
     """K-means clustering (Lloyd 1982), exact: the same bits on any array, device and number of threads.
 
     Parameters, defaults and attributes are those of scikit-learn's ``KMeans``; those only gpukm has come last.
@@ -32,10 +25,11 @@ class KMeans(FittedCentroids):
     ----------
     n_clusters : int, default=8
         Clusters to find.
-    init : {"k-means++", "random", "random-partition", "maximin"}, callable or array, default="k-means++"
+    init : {"k-means++", "k-means||", "random", "random-partition", "maximin"}, callable or array, default="k-means++"
         Starting centroids:
 
         * "k-means++": greedy k-means++ (Arthur & Vassilvitskii 2007)
+        * "k-means||": for many clusters of many rows: as good, in a few passes over X (Bahmani et al. 2012)
         * "random": rows drawn by weight, without replacement (Forgy 1965)
         * "random-partition": the means of a random partition of the rows
         * "maximin": a random row, then always the row farthest from those chosen (Gonzalez 1985)
@@ -44,7 +38,7 @@ class KMeans(FittedCentroids):
           ``numpy.random.Generator``, and returns such an array
     n_init : "auto" or int, default="auto"
         Runs from different starting centroids, of which that of least inertia is kept. "auto" is 1 for "k-means++",
-        "maximin" and an array, 10 for "random", "random-partition" and a callable. An array is run once.
+        "k-means||", "maximin" and an array, 10 for "random", "random-partition" and a callable. An array is run once.
     max_iter : int, default=300
         Iterations of a run at most; 0 leaves the starting centroids and labels the rows by them.
     tol : float, default=1e-4
@@ -117,18 +111,6 @@ class KMeans(FittedCentroids):
     16.0
     """
 
-    labels_: Array
-    inertia_: float
-    n_iter_: int
-    n_features_in_: int
-    feature_names_in_: NDArray[Any]
-    converged_: bool
-    engine_: str
-    history_: list[Iteration]
-    withinss_: Array
-    totss_: float
-    size_: Array
-
     def __init__(
         self,
         n_clusters: int = 8,
@@ -158,51 +140,9 @@ class KMeans(FittedCentroids):
         self.max_memory = max_memory
         self.callback = callback
 
-    # fitting
-
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Cluster the rows of X.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite numbers; see the notes of the class.
-        y : ignored
-            For scikit-learn's sake.
-        sample_weight : array-like of shape (n_samples,), a number or None, default=None
-            Weights, finite and not negative. Weight 2 is the same as a repeated row, to the bit; 0 leaves it out.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            For parameters or data that are not allowed; the message says what is.
-        """
-        self._fit(X, sample_weight)
-        return self
-
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
-        """Cluster the rows of X and return ``labels_``; see `fit` and `predict`."""
-        self._fit(X, sample_weight)
-        return self.labels_
-
-    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
-        """Cluster the rows of X and return their distances to the centroids; see `fit` and `transform`."""
-        return self._wrap_output(self._distances(self._fit(X, sample_weight)), X)
-
     def _fit(self, X: Any, sample_weight: Any) -> validation.Samples:
-        name = type(self).__name__
-        validation.check_parameters(name, self.get_params(deep=False))
-        names = feature_names(X)
-        samples = validation.check_samples(X)
-        validation.check_device(self.device, samples.array)
-        n_samples, n_features = samples.array.shape
-        weight = validation.check_sample_weight(sample_weight, n_samples)
-        validation.check_enough_samples(n_samples, self.n_clusters, weight)
-        rng = validation.check_random_state(self.random_state)
+        names, samples, weight, rng = self._checked(X, sample_weight)
+        n_features = samples.array.shape[1]
         start, n_init = self._start(samples, rng)
         if self.algorithm == "elkan":
             warnings.warn(
@@ -221,7 +161,7 @@ class KMeans(FittedCentroids):
             for run in range(n_init):
                 if run:
                     source.reset()  # so that a run's history does not depend on the run before
-                centroids = start(source)
+                centroids = start(source, samples.array)
                 if self.verbose:
                     print("Initialization complete")
                 result = lloyd(
@@ -242,77 +182,14 @@ class KMeans(FittedCentroids):
             interrupted = True
         assert best is not None
 
-        if names is not None:
-            self.feature_names_in_ = names
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
-        self.n_features_in_ = int(n_features)
+        self._set_features(names, n_features)
         self.cluster_centers_ = from_numpy(best.centroids, samples.array)
-        self.labels_ = from_numpy(source.as_given(best.labels), samples.array)
-        self.inertia_ = float(best.inertia)
+        vars(self).update(self._of_rows(source, best.labels, best.withinss, best.inertia, samples.array))
         self.n_iter_ = int(best.n_iter)
         self.converged_ = bool(best.converged)
         self.engine_ = source.engine
         self.history_ = list(best.history)
-        self.withinss_ = from_numpy(best.withinss, samples.array)
-        self.totss_ = float(stats.totss)
-        self.size_ = from_numpy(best.sizes, samples.array)
         if interrupted:
             raise KeyboardInterrupt("the best state so far is in the estimator's attributes")
-        found = int(np.count_nonzero(best.sizes))
-        if found < self.n_clusters:
-            warnings.warn(
-                f"Number of distinct clusters ({found}) found smaller than n_clusters ({self.n_clusters}). "
-                f"Possibly due to duplicate points in X.",
-                exception_class(ConvergenceWarning),
-                stacklevel=3,
-            )
+        self._warn_if_few(int(np.count_nonzero(best.sizes)), stacklevel=3)
         return samples
-
-    def _start(
-        self, samples: validation.Samples, rng: np.random.Generator
-    ) -> tuple[Callable[[ArraySource], NDArray[Any]], int]:
-        """Return what makes the starting centroids of a run, and the number of runs."""
-        init, k, n_features = self.init, int(self.n_clusters), int(samples.array.shape[1])
-        if isinstance(init, str):
-            runs = 10 if init in ("random", "random-partition") else 1
-            return lambda source: seed(source, k, init, rng)[0], runs if self.n_init == "auto" else int(self.n_init)
-        if callable(init):
-            return (
-                lambda source: validation.check_centroids(
-                    init(samples.array, k, random_state=rng), k, n_features, source.dtype, name="init(...)"
-                ),
-                10 if isinstance(self.n_init, str) else int(self.n_init),
-            )
-        given = validation.check_centroids(init, k, n_features, samples.dtype)
-        if self.n_init not in ("auto", 1):
-            warnings.warn(
-                f"Explicit initial center position passed: performing only one init in {type(self).__name__} "
-                f"instead of n_init={self.n_init}.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-        return lambda source: given, 1
-
-    # the result
-
-    def summary(self) -> Summary:
-        """Return the result in the words of R's kmeans: sizes, means, sums of squares. ``print`` it to read it."""
-        self._check_is_fitted()
-        names = getattr(self, "feature_names_in_", None)
-        return Summary(
-            size=to_numpy(self.size_),
-            centers=to_numpy(self.cluster_centers_),
-            withinss=to_numpy(self.withinss_),
-            tot_withinss=self.inertia_,
-            totss=self.totss_,
-            iter=self.n_iter_,
-            converged=self.converged_,
-            feature_names=None if names is None else tuple(names),
-        )
-
-    def save(self, path: str | os.PathLike[str], **options: Any) -> None:
-        """Write the fitted model to a file that `gpukm.load` reads; see `gpukm.model_io.save`."""
-        from gpukm.model_io import save
-
-        save(self, path, **options)

@@ -5,7 +5,9 @@ The archive holds, uncompressed:
 * ``header.json``: the format's name and version, the estimator, its parameters, feature names, history, and the
   numbers of the fit;
 * ``centroids.npy`` (k, d) float32 or float64; ``withinss.npy`` (k,) float64; ``size.npy`` (k,) int64;
-* ``labels.npy`` (n,) int32, unless it was left out; ``init.npy`` where the parameter `init` is an array.
+* ``labels.npy`` (n,) int32, unless it was left out; ``init.npy`` where the parameter `init` is an array;
+* of a `MiniBatchKMeans` ``counts.npy`` (k,) float64, and in the header what the next `partial_fit` goes on from. What
+  such a model has not, as `compute_labels` or a fit was left out, is not in the file.
 
 JSON keeps a float64 to the bit: Python writes the shortest text that reads back as the same number.
 """
@@ -25,24 +27,28 @@ import gpukm
 from gpukm._arrays import to_numpy
 from gpukm._containers import as_array
 from gpukm._files import PathLike, atomic_write, open_zip, read_entry
+from gpukm._fitting import FittingCentroids
 from gpukm._validation import check_parameters
 from gpukm.estimators import KMeans
+from gpukm.minibatch_kmeans import MiniBatchKMeans
 from gpukm.sources import Iteration
 
 FORMAT, FORMAT_VERSION = "gpukm-model", 1
 
 _HEADER = "header.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the date of every entry: the same model gives the same bytes
+_ESTIMATORS: dict[str, type[FittingCentroids]] = {"KMeans": KMeans, "MiniBatchKMeans": MiniBatchKMeans}
 _INT_FIELDS = ("n_clusters", "n_features", "n_iter")
 _FLOAT_FIELDS = ("inertia", "totss")
+_SPARED = ("n_iter", "inertia", "totss", "converged", "history")  # which a MiniBatchKMeans may not have
 
 
-def save(model: KMeans, path: PathLike, *, labels: bool = True, force: bool = False) -> None:
+def save(model: FittingCentroids, path: PathLike, *, labels: bool = True, force: bool = False) -> None:
     """Write a fitted model to a file that `load` reads, on any machine.
 
     Parameters
     ----------
-    model : KMeans
+    model : KMeans or MiniBatchKMeans
         Fitted. Arrays on a device are written as NumPy arrays.
     path : str or path
         Written as given, usually ending in .npz.
@@ -56,7 +62,7 @@ def save(model: KMeans, path: PathLike, *, labels: bool = True, force: bool = Fa
     NotFittedError
         If the model is not fitted.
     TypeError
-        If `model` is not a `gpukm.KMeans`, or a parameter cannot be written.
+        If `model` is neither, or a parameter cannot be written.
     OSError
         If the file exists and `force` is not set, or cannot be written; nothing half-written is left.
 
@@ -66,17 +72,15 @@ def save(model: KMeans, path: PathLike, *, labels: bool = True, force: bool = Fa
         For parameters that a file cannot hold, and what is saved instead: a generator as `random_state` (None), a
         callable `init` ("k-means++"), a `callback` (None). The header notes it. The fitted centroids are not affected.
     """
-    if type(model) is not KMeans:
-        raise TypeError(f"save takes a gpukm.KMeans, not {type(model).__name__}; pickle other estimators")
+    if _ESTIMATORS.get(type(model).__name__) is not type(model):
+        known = " or ".join(f"gpukm.{name}" for name in _ESTIMATORS)
+        raise TypeError(f"save takes a {known}, not {type(model).__name__}; pickle other estimators")
     model._check_is_fitted()
     centroids = to_numpy(model.cluster_centers_)
-    arrays: dict[str, NDArray[Any]] = {
-        "centroids": centroids,
-        "withinss": to_numpy(model.withinss_),
-        "size": to_numpy(model.size_),
-    }
-    if labels and hasattr(model, "labels_"):
-        arrays["labels"] = to_numpy(model.labels_)
+    arrays: dict[str, NDArray[Any]] = {"centroids": centroids}
+    for name in ("withinss", "size", "counts", *(["labels"] if labels else [])):
+        if hasattr(model, f"{name}_"):
+            arrays[name] = to_numpy(getattr(model, f"{name}_"))
     params, substituted = _plain_parameters(model, arrays)
     names = getattr(model, "feature_names_in_", None)
     header = {
@@ -90,13 +94,13 @@ def save(model: KMeans, path: PathLike, *, labels: bool = True, force: bool = Fa
         "n_clusters": centroids.shape[0],
         "n_features": centroids.shape[1],
         "feature_names": None if names is None else [str(name) for name in names],
-        "n_iter": model.n_iter_,
-        "inertia": model.inertia_,
-        "totss": model.totss_,
-        "converged": model.converged_,
         "engine": model.engine_,
-        "history": [dataclasses.asdict(iteration) for iteration in model.history_],
+        **{name: getattr(model, f"{name}_", None) for name in _SPARED},
     }
+    if header["history"] is not None:
+        header["history"] = [dataclasses.asdict(iteration) for iteration in header["history"]]
+    if isinstance(model, MiniBatchKMeans):
+        header["minibatch"] = model._progress()
     text = json.dumps(header, indent=1, allow_nan=False).encode()
     with atomic_write(path, force=force) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(_HEADER, _EPOCH), text)
@@ -107,8 +111,8 @@ def save(model: KMeans, path: PathLike, *, labels: bool = True, force: bool = Fa
         warnings.warn(f"{name}: {note}, as a file cannot hold it", stacklevel=2)
 
 
-def load(path: PathLike) -> KMeans:
-    """Read a model written by `save` (or by ``KMeans.save``).
+def load(path: PathLike) -> Any:
+    """Read a model written by `save` (or by the ``save`` of a model).
 
     Everything is checked before it is used, and nothing in the file is ever run: files of unknown origin are safe.
 
@@ -119,9 +123,9 @@ def load(path: PathLike) -> KMeans:
 
     Returns
     -------
-    KMeans
-        Fitted, with NumPy arrays; it predicts the same bits as the model that was saved. It has no `labels_` if they
-        were left out.
+    KMeans or MiniBatchKMeans
+        Fitted, with NumPy arrays; it predicts the same bits as the model that was saved, and goes on with the same bits
+        in `partial_fit`. It has no `labels_` if they were left out.
 
     Raises
     ------
@@ -139,36 +143,52 @@ def load(path: PathLike) -> KMeans:
         header = _read_header(archive, path)
         k, d = header["n_clusters"], header["n_features"]
         centroids = _array(archive, path, "centroids", (k, d), header["dtype"])
-        withinss = _array(archive, path, "withinss", (k,), "float64")
-        size = _array(archive, path, "size", (k,), "int64")
-        labels = None
-        if "labels.npy" in archive.namelist():
-            labels = _array(archive, path, "labels", (None,), "int32")
+        arrays = {"centroids": centroids}
+        for name, dtype in (("withinss", "float64"), ("size", "int64"), ("counts", "float64"), ("labels", "int32")):
+            if f"{name}.npy" in archive.namelist() or name in _needed(header):
+                arrays[name] = _array(archive, path, name, (None if name == "labels" else k,), dtype)
         params = dict(header["params"])
         if params.get("init") == {"array": "init"}:
             params["init"] = _array(archive, path, "init", (None, d), None)
-    for name, array in (("centroids", centroids), ("withinss", withinss)):
+    for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{path}: {name} holds NaN or infinity; the file is damaged")
+    labels, size, counts = (arrays.get(name) for name in ("labels", "size", "counts"))
     if labels is not None and ((labels < 0) | (labels >= k)).any():
         raise ValueError(f"{path}: labels are not all from 0 to {k - 1}; the file is damaged")
-    if (size < 0).any() or (labels is not None and not np.array_equal(np.bincount(labels, minlength=k), size)):
+    wrong = size is not None and labels is not None and not np.array_equal(np.bincount(labels, minlength=k), size)
+    if wrong or (size is not None and (size < 0).any()):
         raise ValueError(f"{path}: the sizes of the clusters do not agree with the labels; the file is damaged")
+    if counts is not None and (counts < 0).any():
+        raise ValueError(f"{path}: counts holds negative numbers; the file is damaged")
 
-    model = KMeans(**_checked_parameters(params, path))
-    model.cluster_centers_, model.withinss_, model.size_ = centroids, withinss, size
-    if labels is not None:
-        model.labels_ = labels
-    model.inertia_, model.totss_ = float(header["inertia"]), float(header["totss"])
-    model.n_iter_, model.n_features_in_ = header["n_iter"], d
-    model.converged_, model.engine_ = header["converged"], header["engine"]
-    model.history_ = _history(header["history"], path)
+    estimator = header["estimator"]
+    model = _ESTIMATORS[estimator](**_checked_parameters(params, path, estimator))
+    model.cluster_centers_ = arrays.pop("centroids")
+    vars(model).update({f"{name}_": array for name, array in arrays.items()})
+    for name, of in (("n_iter", int), ("inertia", float), ("totss", float), ("converged", bool), ("engine", str)):
+        if header[name] is not None:
+            setattr(model, f"{name}_", of(header[name]))
+    model.n_features_in_ = d
+    if header["history"] is not None:
+        model.history_ = _history(header["history"], path)
     if header["feature_names"] is not None:
         model.feature_names_in_ = np.array(header["feature_names"], dtype=object)
+    if isinstance(model, MiniBatchKMeans):
+        try:
+            model._resume(header["minibatch"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{path}: what partial_fit goes on from is wrong ({error}); the file is damaged") from None
     return model
 
 
-def _plain_parameters(model: KMeans, arrays: dict[str, NDArray[Any]]) -> tuple[dict[str, Any], dict[str, str]]:
+def _needed(header: dict[str, Any]) -> tuple[str, ...]:
+    return ("withinss", "size") if header["estimator"] == "KMeans" else ("counts",)
+
+
+def _plain_parameters(
+    model: FittingCentroids, arrays: dict[str, NDArray[Any]]
+) -> tuple[dict[str, Any], dict[str, str]]:
     """The parameters as JSON has them, and what stands in for those it cannot hold. An array goes to `arrays`."""
     plain: dict[str, Any] = {}
     substituted: dict[str, str] = {}
@@ -208,9 +228,11 @@ def _read_header(archive: zipfile.ZipFile, path: PathLike) -> dict[str, Any]:
             f"{path}: written by gpukm {header.get('gpukm_version')} in format version {version}; gpukm "
             f"{gpukm.__version__} reads up to {FORMAT_VERSION}. Upgrade: pip install -U gpukm"
         )
-    if header.get("estimator") != "KMeans":
-        estimator = header.get("estimator")
-        raise ValueError(f"{path}: holds a {estimator!r}, which gpukm {gpukm.__version__} cannot load, only a 'KMeans'")
+    estimator = header.get("estimator")
+    if estimator not in _ESTIMATORS:
+        raise ValueError(
+            f"{path}: holds a {estimator!r}, which gpukm {gpukm.__version__} cannot load, only {list(_ESTIMATORS)}"
+        )
     names = header.get("feature_names")
     checks = {
         **{field: _is_count(header.get(field)) for field in _INT_FIELDS},
@@ -220,10 +242,12 @@ def _read_header(archive: zipfile.ZipFile, path: PathLike) -> dict[str, Any]:
         "converged": isinstance(header.get("converged"), bool),
         "engine": isinstance(header.get("engine"), str),
         "history": isinstance(header.get("history"), list),
+        **({"minibatch": isinstance(header.get("minibatch"), dict)} if estimator == "MiniBatchKMeans" else {}),
         "feature_names": names is None or (_is_text_list(names) and len(names) == header.get("n_features")),
     }
     for field, fine in checks.items():
-        if not fine:
+        spared = estimator == "MiniBatchKMeans" and field in _SPARED and header.get(field) is None
+        if not fine and not spared:
             raise ValueError(f"{path}: the field {field!r} of its header is missing or wrong; the file is damaged")
     return header
 
@@ -258,14 +282,14 @@ def _array(
     return array
 
 
-def _checked_parameters(params: dict[str, Any], path: PathLike) -> dict[str, Any]:
-    unknown = sorted(set(params) - set(KMeans().get_params()))
+def _checked_parameters(params: dict[str, Any], path: PathLike, estimator: str) -> dict[str, Any]:
+    unknown = sorted(set(params) - set(_ESTIMATORS[estimator]().get_params()))
     if unknown:
         raise ValueError(f"{path}: its header has unknown parameters: {', '.join(unknown)}; the file is damaged")
     if not isinstance(params.get("init", ""), str | np.ndarray):
         raise ValueError(f"{path}: its header has init={params['init']!r}; the file is damaged")
     try:
-        check_parameters("KMeans", params)
+        check_parameters(estimator, params)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return params

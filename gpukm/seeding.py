@@ -6,11 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm import kernels
+from gpukm.array_source import ArraySource
 from gpukm.exact import sums_like
+from gpukm.lloyd import lloyd
+from gpukm.oversampling import oversample
 
 Source = Any  # a SampleSource that can make potentials
 
-INITS = ("k-means++", "random", "random-partition", "maximin")
+INITS = ("k-means++", "k-means||", "random", "random-partition", "maximin")
+RECLUSTER = 20  # Lloyd iterations on the candidates of k-means||; more change little, as there are few of them
 
 
 def seed(
@@ -25,6 +29,8 @@ def seed(
     init : one of
 
         * "k-means++": greedy k-means++ (Arthur & Vassilvitskii 2007), rows drawn by weight times squared distance
+        * "k-means||": five rounds of many candidates, which weighted k-means++ and Lloyd's algorithm make k (Bahmani
+          et al. 2012)
         * "random": Forgy, rows drawn by weight without replacement, all different as long as there are enough
         * "random-partition": means of a random partition of the rows
         * "maximin": a row drawn by weight, then always the row farthest from the centroids so far (Gonzalez 1985)
@@ -34,10 +40,12 @@ def seed(
     Returns
     -------
     centroids : (k, d) in the source's dtype
-    indices : (k,) int64 of rows equal to them; None for "random-partition"
+    indices : (k,) int64 of rows equal to them; None for "random-partition" and "k-means||"
     """
     if init == "random-partition":
         return _random_partition(source, n_clusters, rng), None
+    if init == "k-means||":
+        return _kmeans_parallel(source, n_clusters, rng), None
     potential = source.potential()
     if init == "random":
         indices = potential.sample(n_clusters, rng)
@@ -58,6 +66,16 @@ def _kmeans_plusplus(
         candidates = potential.draw(rng.random(trials))
         chosen.append(int(candidates[potential.best(source.rows(candidates))]))
     return np.array(chosen, np.int64)
+
+
+def _kmeans_parallel(source: Source, k: int, rng: np.random.Generator) -> NDArray:
+    rows, weights = oversample(source, k, rng)
+    candidates = ArraySource(rows, weights, dtype=source.dtype)
+    start = candidates.rows(_kmeans_plusplus(candidates, candidates.potential(), k, rng, None))
+    result = lloyd(candidates, start, max_iter=RECLUSTER, tol=0.0)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return result.centroids
 
 
 def _maximin(source: Source, potential: kernels.Potential, k: int, rng: np.random.Generator) -> NDArray[np.int64]:

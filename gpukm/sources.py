@@ -126,3 +126,23 @@ class SampleSource(Protocol):
 
     def rows(self, indices: NDArray) -> NDArray:
         """Rows by index, on the host, in the compute dtype."""
+
+
+class BatchSource(Protocol):
+    """What a step of mini-batch k-means asks of its batch; every `ArraySource` has it."""
+
+    n_samples: int
+    sample_weight: NDArray[np.float64] | None
+
+    def step(self, centroids: NDArray) -> Step:
+        """Label all rows and return the sums for these labels."""
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """Labels of the last finished step."""
+
+    def total_inertia(self, centroids: NDArray, labels: NDArray[np.int32]) -> float:
+        """Sum of w D of each row to the centroid of its label."""
+
+    def rows(self, indices: NDArray) -> NDArray:
+        """Rows by index, on the host, in the compute dtype."""

@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "bench"))  # the scripts import each other by name, as they do when run
 
 import harness  # noqa: E402
+import minibatch  # noqa: E402
+import oversampling  # noqa: E402
 import peers  # noqa: E402
 import plain  # noqa: E402
 import report  # noqa: E402
@@ -95,6 +97,17 @@ def test_unequal_work_is_refused():
         peers.check_equal(workload, {"a": _fit(1000.0), "b": _fit(float("nan"))})
 
 
+def test_a_worse_result_is_refused():
+    """Mini-batches and k-means|| are only timed where they end as well as what they are compared with."""
+    minibatch.check("w", {"gpukm": [100.9, 300, 50], "scikit-learn": [100.0, 99, 101]}, 0.01)
+    with pytest.raises(SystemExit, match=r"w: unequal work.*is 102, scikit-learn's 100"):
+        minibatch.check("w", {"gpukm": [102.0], "scikit-learn": [100.0]}, 0.01)
+    rounds = {"k-means++": [{"inertia": 100.0}], "k-means||": [{"inertia": 104.0}]}
+    oversampling.check("w", rounds, 0.05)
+    with pytest.raises(SystemExit, match=r"w: unequal work.*k-means\|\| is 104, after greedy k-means\+\+ 100"):
+        oversampling.check("w", rounds, 0.03)
+
+
 def test_rounds_are_interleaved_and_the_warm_up_is_checked_but_not_counted():
     """A B A B A B, the first A B being the warm-up."""
     calls, checked = [], []
@@ -128,11 +141,13 @@ def test_fit_runs_at_equal_work_on_every_workload(tmp_path):
     assert str(ROOT) not in text and str(tmp_path) not in text and os.uname().nodename not in data["machine"].values()
 
 
-@pytest.mark.parametrize("script", ["seeding.py", "memory.py"])
+@pytest.mark.parametrize("script", ["seeding.py", "memory.py", "minibatch.py", "oversampling.py"])
 def test_the_other_scripts_run(script, tmp_path):
     """A trial run ends well and writes its results."""
     _run(script, "--workloads", "geo-2-8,digits-784-10", "--out", tmp_path / "out.json")
-    assert len(json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["results"]) == 2
+    data = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert len(data["results"]) == 2
+    assert report.TABLES[data["kind"]](data).count("\n| `") == 2
 
 
 def test_a_run_of_some_workloads_keeps_the_others(tmp_path, monkeypatch):

@@ -32,14 +32,14 @@ def with_alpha(photo: Image.Image) -> Image.Image:
     return image
 
 
-def icc(space: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """A display profile, version 2, with these tags."""
+def icc(space: bytes, tags: dict[bytes, bytes], kind: bytes = b"mntr", between: bytes = b"XYZ ") -> bytes:
+    """A profile, version 2, with these tags; a display's unless told."""
     table, data, at = b"", b"", 128 + 4 + 12 * len(tags)
     for name, content in tags.items():
         content += b"\0" * (-len(content) % 4)
         table += struct.pack(">4sII", name, at + len(data), len(content))
         data += content
-    header = struct.pack(">I4sI4s4s4s12x4s", at + len(data), b"lcms", 0x02100000, b"mntr", space, b"XYZ ", b"acsp")
+    header = struct.pack(">I4sI4s4s4s12x4s", at + len(data), b"lcms", 0x02100000, kind, space, between, b"acsp")
     header = header.ljust(68, b"\0") + struct.pack(">3i", 63190, 65536, 54061)  # D50
     return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
 
@@ -50,6 +50,18 @@ def xyz(*values: float) -> bytes:
 
 def gamma(value: float) -> bytes:
     return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(value * 256))
+
+
+def grey_inks() -> bytes:
+    """A printer's profile in which all inks are grey: black takes all light, each of the others a third."""
+    straight = bytes(range(256))
+    nodes = b""
+    for node in range(16):
+        cyan, magenta, yellow, black = (node >> bit & 1 for bit in (3, 2, 1, 0))
+        nodes += bytes([round(255 * (1 - black) * (1 - (cyan + magenta + yellow) / 3)), 128, 128])
+    matrix = struct.pack(">9i", *(65536 * (place % 4 == 0) for place in range(9)))
+    table = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + matrix + 4 * straight + nodes + 3 * straight
+    return icc(b"CMYK", {**WHITE, b"A2B0": table}, kind=b"prtr", between=b"Lab ")
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
@@ -204,6 +216,22 @@ def test_a_grey_profile_is_converted_too(tmp_path, photo, mode):
     pixels = read(tmp_path / "a.png")
     assert np.abs(pixels[..., :3].astype(int) - 188).max() <= 1
     assert mode == "L" or (pixels[..., 3] == 77).all()
+
+
+def test_a_printers_profile_is_converted_too(tmp_path):
+    """With its profile, cyan ink of another kind is grey; without, it is cyan; one for RGB is said to be of no use."""
+    image = Image.new("CMYK", (4, 4), (255, 0, 0, 0))
+    image.putpixel((0, 0), (0, 0, 0, 0))
+    image.putpixel((1, 0), (0, 0, 0, 255))
+    image.save(tmp_path / "a.tif", icc_profile=grey_inks())
+    pixels = read(tmp_path / "a.tif").astype(int)
+    assert (pixels[0, 0] >= 254).all() and (pixels[0, 1] <= 1).all()
+    assert np.ptp(pixels[3, 3]) <= 1 and abs(pixels[3, 3, 0] - 162) <= 2  # L* = 66.7
+    image.save(tmp_path / "b.tif")
+    assert read(tmp_path / "b.tif")[3, 3].tolist() == [0, 255, 255]
+    image.save(tmp_path / "c.tif", icc_profile=SWAPPED)
+    with pytest.warns(UserWarning, match="its colour profile is for RGB, its pixels are CMYK"):
+        assert read(tmp_path / "c.tif")[3, 3].tolist() == [0, 255, 255]
 
 
 def test_a_picture_tagged_as_srgb_has_the_bytes_of_one_without_a_tag(tmp_path, photo):

@@ -15,6 +15,7 @@ from gpukm.device_source import DeviceSource
 from gpukm.kernels import assign_cuda
 from gpukm.kernels.engine import cuda_works
 from gpukm.lloyd import lloyd
+from gpukm.minibatch_kmeans import MiniBatchKMeans
 from gpukm.seeding import seed
 
 
@@ -193,6 +194,23 @@ def test_device_cuda_takes_host_arrays_and_gives_them_back(gpu, as_cuda):
     np.testing.assert_array_equal(cuda.predict(X[::2]), cpu.predict(X[::2]))
     np.testing.assert_array_equal(cuda.transform(X[:9]), cpu.transform(X[:9]))
     assert cuda.score(X) == cpu.score(X)
+
+
+def test_mini_batches_and_many_candidates_of_rows_on_a_device(gpu, as_cuda):
+    """MiniBatchKMeans and k-means|| with device="cuda" return the CPU's bits, weights and refinement included."""
+    X = rows(600, 3, np.float32, seed=8)
+    weight = np.random.default_rng(9).integers(0, 3, 600)
+    options = {"n_clusters": 6, "init": "k-means||", "batch_size": 100, "refine": 2, "random_state": 0}
+    cpu, cuda = (MiniBatchKMeans(**options, device=d).fit(X, sample_weight=weight) for d in ("auto", "cuda"))
+    assert cuda.engine_ == "cuda"
+    for again in (False, True):
+        if again:
+            cpu.partial_fit(X[:90])
+            cuda.partial_fit(X[:90])
+        for name in ("labels_", "cluster_centers_", "withinss_", "size_", "counts_"):
+            assert type(getattr(cuda, name)) is np.ndarray
+            np.testing.assert_array_equal(getattr(cuda, name), getattr(cpu, name), name)
+        assert (cuda.inertia_, cuda.n_iter_, cuda.n_steps_) == (cpu.inertia_, cpu.n_iter_, cpu.n_steps_)
 
 
 def test_other_dtypes_are_converted_on_the_device(gpu, as_cuda):

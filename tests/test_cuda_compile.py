@@ -47,6 +47,11 @@ CONFIGURATIONS += [
         ("warps", "reductions", 80, 40, 0),
     )
 ]
+# What measures a card.
+CONFIGURATIONS += [
+    (ROOT / "bench", Configuration(Kernel("rates", "shared_atomics"), 75, 40, 2048)),
+    (ROOT / "bench", Configuration(Kernel("rates_tensor", "tensor_f16"), 80, 64, 0)),
+]
 # What is compiled together: one file with one set of defines.
 MODULES = {}
 for folder, configuration in CONFIGURATIONS:

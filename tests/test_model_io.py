@@ -169,7 +169,7 @@ def test_only_fitted_kmeans_are_saved(tmp_path):
         pass
 
     for other in (object(), Mine(2).fit(X)):
-        with pytest.raises(TypeError, match="save takes a gpukm.KMeans, not"):
+        with pytest.raises(TypeError, match="save takes a gpukm.KMeans or gpukm.MiniBatchKMeans, not"):
             model_io.save(other, tmp_path / "m.npz")
     with pytest.raises(TypeError, match=r"the parameter verbose=\{\} cannot be saved"):
         fitted().set_params(verbose={}).save(tmp_path / "m.npz")

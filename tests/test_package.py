@@ -37,6 +37,7 @@ BELOW_ESTIMATORS = {
     "_arrays",
     "_containers",
     "_fitted",
+    "_fitting",
     "_sklearn",
     "_validation",
     "array_source",
@@ -61,27 +62,35 @@ ALLOWED = {
     "_validation": {"_arrays", "_containers"},
     "kernels": {"_extras"} | ARRAYS,
     "sources": {"exact"},  # the interface; what it is for arrays comes next
-    "_blocks": {"_threads"} | ARRAYS,
-    "array_source": {"_blocks", "_validation", "kernels", "sources"} | ARRAYS,
-    "seeding": {"exact", "kernels"},
+    "_blocks": {"_threads", "sources"} | ARRAYS,
+    "measured": {"_blocks", "_validation", "kernels", "sources"} | ARRAYS,
+    "array_source": {"kernels", "measured", "sources"} | ARRAYS,
+    "oversampling": {"kernels"},
+    "seeding": {"array_source", "exact", "kernels", "lloyd", "oversampling"},
     "lloyd": {"sources"},
     "device_source": {"_validation", "array_source", "exact", "kernels", "sources"},
     "placing": {"_arrays", "_validation", "array_source", "device_source", "kernels"},
+    "minibatch": {"sources"},
+    "batches": {"array_source", "kernels"},
     "_fitted": {"_arrays", "_sklearn", "_validation", "array_source", "placing"},
+    "_fitting": BELOW_ESTIMATORS - {"_fitting"},
     "estimators": BELOW_ESTIMATORS,
+    "minibatch_start": {"array_source", "batches"},
+    "minibatch_kmeans": {"batches", "minibatch", "minibatch_start"} | BELOW_ESTIMATORS,
     "functions": {"estimators"} | BELOW_ESTIMATORS,
     "info": {"_extras", "_threads", "gpukm", "kernels"},
-    "model_io": {"_arrays", "_containers", "_files", "_validation", "estimators", "gpukm", "sources"},
+    "model_io": {"_arrays", "_containers", "_files", "_fitting", "_validation", "gpukm", "sources"}
+    | {"estimators", "minibatch_kmeans"},
     "_usage": {"_files"},
     "color": {"_extras", "_files", "_threads", "_usage"} | BELOW_ESTIMATORS,
     "tables": {"_columns", "_csv", "_extras", "_files"},
     "_commands": {"_files", "_usage", "estimators", "info", "sources", "model_io", "tables"},
     "cli": {"_commands", "_usage", "_validation", "color", "gpukm"},
     "__main__": {"cli"},
-    "gpukm": {"color", "estimators", "functions", "model_io"},
+    "gpukm": {"color", "estimators", "functions", "minibatch_kmeans", "model_io"},
 }
-# The one import that goes up, inside a method: KMeans.save is a convenience for gpukm.model_io.save.
-UPWARDS = {("estimators", "model_io")}
+# The one import that goes up, inside a method: save is a convenience for gpukm.model_io.save.
+UPWARDS = {("_fitting", "model_io")}
 
 # Which modules may import an optional package, and then only inside a function.
 OPTIONAL = {
@@ -227,10 +236,18 @@ def test_the_table_of_imports_has_no_cycle_and_no_dead_row():
 
 def test_the_public_names_are_these():
     """__all__ is exact; each name is there, documented, and listed by dir()."""
-    assert gpukm.__all__ == ["KMeans", "__version__", "k_means", "kmeans_plusplus", "load", "quantize"]
+    assert gpukm.__all__ == [
+        "KMeans",
+        "MiniBatchKMeans",
+        "__version__",
+        "k_means",
+        "kmeans_plusplus",
+        "load",
+        "quantize",
+    ]
     for name in gpukm.__all__:
         assert name in dir(gpukm) and getattr(gpukm, name).__doc__
-    for name in ("KMeans", "k_means", "kmeans_plusplus", "load", "quantize"):
+    for name in ("KMeans", "MiniBatchKMeans", "k_means", "kmeans_plusplus", "load", "quantize"):
         assert callable(getattr(gpukm, name))
     with pytest.raises(AttributeError, match="module 'gpukm' has no attribute 'KMean'"):
         _ = gpukm.KMean

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gpukm import kernels
 from gpukm.array_source import ArraySource
 from gpukm.lloyd import lloyd
+from gpukm.oversampling import oversample
 from gpukm.seeding import INITS, seed
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -203,6 +204,66 @@ def test_greedy_seeding_is_as_good_as_scikit_learns():
             ours.append(oracle.distances(X, C).min(axis=1).sum())
             theirs.append(oracle.distances(X, cluster.kmeans_plusplus(X, 15, random_state=s)[0]).min(axis=1).sum())
         assert np.median(ours) < 1.03 * np.median(theirs)
+
+
+# -- k-means|| ------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10**6), st.booleans(), st.sampled_from([2, 30]))
+def test_candidates_are_one_assignment_to_all(seed, weighted, d):
+    """In rounds or at once: D, and the exact weight of the rows nearest to each candidate, ties to the first."""
+    rng = np.random.default_rng(seed)
+    X = np.round(rng.standard_normal((80, d)) * 2).astype(np.float32)
+    weights = rng.integers(0, 4, 80) * rng.random(80) + (np.arange(80) == 0) if weighted else None
+    C = X[rng.integers(0, 80, 12)]
+    candidates = kernels.Candidates(ArraySource(X, weights, dtype=X.dtype, block_rows=23))
+    for part in np.split(C, [1, 4, 5]):
+        candidates.commit_all(part)
+    labels, w = oracle.labels(X, C), np.ones(80) if weights is None else weights
+    assert np.array_equal(candidates._potential._D, oracle.distances(X, C).min(axis=1))
+    expected = [float(oracle.exact_sum(np.ones((labels == k).sum()), w[labels == k])) for k in range(12)]
+    assert np.array_equal(candidates.weights(), expected)
+    assert not candidates.covered
+    candidates.commit_all(X)
+    assert candidates.covered
+
+
+def test_candidates_are_different_rows_that_carry_all_weight():
+    """At most one and five rounds of 2 k; their weights are those of the rows, but for a power of two."""
+    X, weights = data(n=500), np.random.default_rng(0).integers(0, 4, 500).astype(float)
+    rows, weight = oversample(ArraySource(X, weights, dtype=X.dtype), 4, np.random.default_rng(0))
+    assert 4 <= len(rows) <= 1 + 5 * 8 and len(np.unique(rows, axis=0)) == len(rows) == len(weight)
+    assert {row.tobytes() for row in rows} <= {row.tobytes() for row in X[weights > 0]}
+    scale = weights.sum() / weight.sum()
+    assert np.frexp(scale)[0] == 0.5 and (weight > 0).all()
+
+
+def test_rounds_go_on_until_there_are_enough_candidates():
+    """One row outweighs all others a million times, again and again: five rounds would find too few."""
+    X = (10.0 ** np.arange(0, 100, 2))[:, None]
+    rows, _ = oversample(ArraySource(X, dtype=X.dtype), 30, np.random.default_rng(0))
+    assert len(rows) >= 30
+    C, _ = seed(ArraySource(X, dtype=X.dtype), 30, "k-means||", np.random.default_rng(0))
+    assert len(np.unique(C)) == 30
+
+
+def test_many_candidates_start_as_well_as_greedy_seeding():
+    """After Lloyd, the median inertia over 15 seeds is within 5 % of that from greedy k-means++."""
+    rng = np.random.default_rng(0)
+    centres = rng.uniform(0, 1e6, (15, 2))
+    s_set = centres[rng.integers(0, 15, 1500)] + rng.normal(0, 4e4, (1500, 2))  # as S1 to S4 of Fränti & Virmajoki
+    blobs = rng.normal(0, 3, (20, 6))[rng.integers(0, 20, 1500)] + rng.normal(size=(1500, 6))
+    for X, k in ((s_set, 15), (blobs, 20)):
+        medians = []
+        for init in ("k-means||", "k-means++"):
+            inertias = []
+            for s in range(15):
+                source = ArraySource(X, dtype=X.dtype)
+                C, _ = seed(source, k, init, np.random.default_rng(s))
+                inertias.append(lloyd(source, C, max_iter=100, tol=0).inertia)
+            medians.append(np.median(inertias))
+        assert medians[0] <= 1.05 * medians[1]
 
 
 def test_hash_sees_every_column_and_value():

@@ -3,6 +3,7 @@
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
 from gpukm.kernels.arrange import codes, order_of, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
+from gpukm.kernels.candidates import Candidates
 from gpukm.kernels.columns import extremes
 from gpukm.kernels.diffuse import diffuse
 from gpukm.kernels.engine import FEW, cuda_works, engine_name, gpu
@@ -13,6 +14,7 @@ from gpukm.kernels.potential import Potential
 
 __all__ = [
     "FEW",
+    "Candidates",
     "Frame",
     "Potential",
     "Scorer",

@@ -29,6 +29,8 @@ WARNINGS = ["-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function"]
 # Dynamic shared memory declared in a kernel; the size of the block's own is known to the scheduler.
 _EXTERN = re.compile(r"extern\s+__shared__\s+(?:__align__\(\d+\)\s*)?([\w ]*?\w)\s+(\w+)\s*\[\s*\]\s*;")
 
+_C = re.compile(r'extern\s+"C"\s+(?=__global__)')
+
 
 def unavailable() -> str | None:
     """Why kernels cannot be emulated here, or None."""
@@ -75,10 +77,10 @@ def library(text: str, file: str, defines, sanitize: str) -> Path:
         [
             '#include "cuda.h"',
             '#include "intrinsics.h"',
-            "namespace {",  # so that no symbol is shared with the library of other defines
+            "namespace kernels { namespace {",  # no name is shared with C's library, or with other defines
             f'#line 1 "{file}.cu"',
-            _EXTERN.sub(r"\1* const \2 = reinterpret_cast<\1*>(emulator::dynamic_shared());", text),
-            "}",
+            _EXTERN.sub(r"\1* const \2 = reinterpret_cast<\1*>(emulator::dynamic_shared());", _C.sub("", text)),
+            "} }",
             *(f"EMULATED_KERNEL({name})" for name in names),
         ]
     )

@@ -314,5 +314,5 @@ struct Entry<kernel> {
 };
 }
 #define EMULATED_KERNEL(name)                                                                        \
-    extern "C" const char* signature_##name() { return emulator::Entry<name>::signature.of[0]; }     \
-    extern "C" void (*const thread_##name)(void*) = emulator::Entry<name>::thread;
+    extern "C" const char* signature_##name() { return emulator::Entry<kernels::name>::signature.of[0]; } \
+    extern "C" void (*const thread_##name)(void*) = emulator::Entry<kernels::name>::thread;

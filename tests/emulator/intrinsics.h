@@ -27,9 +27,9 @@ inline unsigned tf32_bits(float x)
 }
 
 namespace emulator {
-// Adds as tensor cores do, or worse: products are exact, the terms are cut (not rounded) to a unit 2^-23 of the power
-// of two above the largest, added as integers, and the sum is cut to a float. Measured on V100, A100 and H100 by Fasi,
-// Higham, Mikaitis and Pranesh (2021) and others: 4, 8 or 16 products at once, and up to 3 bits better than here.
+// Adds as tensor cores do, the least careful of them: products are exact, the terms are cut (not rounded) to the last
+// place of the largest, added as integers, and the sum is cut to a float. Measured by Fasi, Higham, Mikaitis and Pranesh
+// (2021) and others: 4, 8 or 16 products at once, and on newer ones up to 3 bits more; bench/gpu_rounding.py asks a GPU.
 inline float tensor_sum(float start, const double* product, int n)
 {
     double largest = std::fabs(double(start));
@@ -41,8 +41,8 @@ inline float tensor_sum(float start, const double* product, int n)
         return start;
     }
     if (largest == 0) return start;
-    const int above = std::ilogb(largest) + 1;
-    const double scale = std::ldexp(1.0, 23 - above);
+    const int exponent = std::ilogb(largest);
+    const double scale = std::ldexp(1.0, 23 - exponent);
     long long sum = (long long)(start * scale);
     for (int i = 0; i < n; ++i) sum += (long long)(product[i] * scale);
     unsigned long long magnitude = sum < 0 ? -(unsigned long long)sum : (unsigned long long)sum;
@@ -50,7 +50,7 @@ inline float tensor_sum(float start, const double* product, int n)
         const int extra = 40 - __builtin_clzll(magnitude);
         magnitude = magnitude >> extra << extra;
     }
-    const double result = std::ldexp(double(magnitude), above - 23);
+    const double result = std::ldexp(double(magnitude), exponent - 23);
     return float(sum < 0 ? -result : result);
 }
 

@@ -1,0 +1,180 @@
+"""What an estimator does around its fit: checks, starts, the attributes every fit sets, and the result's methods."""
+
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukm import _validation as validation
+from gpukm._arrays import from_numpy, to_numpy
+from gpukm._containers import feature_names
+from gpukm._fitted import FittedCentroids
+from gpukm._sklearn import ConvergenceWarning, exception_class
+from gpukm.array_source import ArraySource
+from gpukm.seeding import seed
+from gpukm.sources import Iteration
+from gpukm.summary import Summary
+
+Array = Any  # an array of any array-API namespace
+
+
+class FittingCentroids(FittedCentroids):
+    """What KMeans and its kin share: subclasses have the parameters of `KMeans` used here, and `_fit`."""
+
+    n_clusters: int
+    init: Any
+    n_init: Any
+    random_state: Any
+    device: str
+
+    labels_: Array
+    inertia_: float
+    n_iter_: int
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
+    converged_: bool
+    engine_: str
+    history_: list[Iteration]
+    withinss_: Array
+    totss_: float
+    size_: Array
+
+    _restarts = 10  # of an `init` that draws evenly
+
+    def _fit(self, X: Any, sample_weight: Any) -> validation.Samples:
+        """Fit and return the samples; a warning's stacklevel reckons with two callers above this."""
+        raise NotImplementedError
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Cluster the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Finite numbers; see the notes of the class.
+        y : ignored
+            For scikit-learn's sake.
+        sample_weight : array-like of shape (n_samples,), a number or None, default=None
+            Weights, finite and not negative. Weight 2 is the same as a repeated row, to the bit; 0 leaves it out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For parameters or data that are not allowed; the message says what is.
+        """
+        self._fit(X, sample_weight)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
+        """Cluster the rows of X and return ``labels_``; see `fit` and `predict`."""
+        self._fit(X, sample_weight)
+        return self.labels_
+
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Cluster the rows of X and return their distances to the centroids; see `fit` and `transform`."""
+        return self._wrap_output(self._distances(self._fit(X, sample_weight)), X)
+
+    def _checked(
+        self, X: Any, sample_weight: Any
+    ) -> tuple[NDArray[Any] | None, validation.Samples, NDArray[np.float64] | None, np.random.Generator]:
+        """Return column names, samples, weights and random numbers of a fit."""
+        validation.check_parameters(type(self).__name__, self.get_params(deep=False))
+        names = feature_names(X)
+        samples = validation.check_samples(X)
+        validation.check_device(self.device, samples.array)
+        n_samples = samples.array.shape[0]
+        weight = validation.check_sample_weight(sample_weight, n_samples)
+        validation.check_enough_samples(n_samples, self.n_clusters, weight)
+        return names, samples, weight, validation.check_random_state(self.random_state)
+
+    def _set_features(self, names: NDArray[Any] | None, n_features: int) -> None:
+        if names is not None:
+            self.feature_names_in_ = names
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        self.n_features_in_ = int(n_features)
+
+    def _of_rows(
+        self, source: ArraySource, labels: Array, withinss: NDArray[np.float64], inertia: float, like: Array
+    ) -> dict[str, Any]:
+        """Return the attributes that belong to the rows of the fit."""
+        return {
+            "labels_": from_numpy(source.as_given(labels), like),
+            "inertia_": float(inertia),
+            "withinss_": from_numpy(withinss, like),
+            "size_": from_numpy(source.sizes(labels, len(withinss)), like),
+            "totss_": float(source.stats().totss),
+        }
+
+    def _forget(self) -> None:
+        """Delete the attributes that belong to the rows of an earlier fit."""
+        for name in ("labels_", "inertia_", "withinss_", "size_", "totss_"):
+            vars(self).pop(name, None)
+
+    def _warn_if_few(self, found: int, stacklevel: int) -> None:
+        if found < self.n_clusters:
+            warnings.warn(
+                f"Number of distinct clusters ({found}) found smaller than n_clusters ({self.n_clusters}). "
+                f"Possibly due to duplicate points in X.",
+                exception_class(ConvergenceWarning),
+                stacklevel=stacklevel + 1,
+            )
+
+    def _start(
+        self, samples: validation.Samples, rng: np.random.Generator, stacklevel: int = 3
+    ) -> tuple[Callable[[ArraySource, Array], NDArray[Any]], int]:
+        """Return what makes the starting centroids of a run from its samples, and the number of runs."""
+        init, k, n_features = self.init, int(self.n_clusters), int(samples.array.shape[1])
+        if isinstance(init, str):
+            runs = self._restarts if init in ("random", "random-partition") else 1
+            return lambda source, _: seed(source, k, init, rng)[0], runs if self.n_init == "auto" else int(self.n_init)
+        if callable(init):
+            return (
+                lambda source, X: validation.check_centroids(
+                    init(X, k, random_state=rng), k, n_features, source.dtype, name="init(...)"
+                ),
+                self._restarts if isinstance(self.n_init, str) else int(self.n_init),
+            )
+        given = validation.check_centroids(init, k, n_features, samples.dtype)
+        if self.n_init not in ("auto", 1):
+            warnings.warn(
+                f"Explicit initial center position passed: performing only one init in {type(self).__name__} "
+                f"instead of n_init={self.n_init}.",
+                RuntimeWarning,
+                stacklevel=stacklevel + 1,
+            )
+        return lambda source, _: given, 1
+
+    # the result
+
+    def summary(self) -> Summary:
+        """Return the result in the words of R's kmeans: sizes, means, sums of squares. ``print`` it to read it."""
+        self._check_is_fitted()
+        for name in ("size_", "n_iter_"):
+            if not hasattr(self, name):
+                way = "with compute_labels=True" if name == "size_" else "by fit, not partial_fit alone"
+                raise AttributeError(f"summary() needs {name}: this model has none. Fit it {way}.")
+        names = getattr(self, "feature_names_in_", None)
+        return Summary(
+            size=to_numpy(self.size_),
+            centers=to_numpy(self.cluster_centers_),
+            withinss=to_numpy(self.withinss_),
+            tot_withinss=self.inertia_,
+            totss=self.totss_,
+            iter=self.n_iter_,
+            converged=self.converged_,
+            feature_names=None if names is None else tuple(names),
+        )
+
+    def save(self, path: str | os.PathLike[str], **options: Any) -> None:
+        """Write the fitted model to a file that `gpukm.load` reads; see `gpukm.model_io.save`."""
+        from gpukm.model_io import save
+
+        save(self, path, **options)

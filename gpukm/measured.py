@@ -1,0 +1,135 @@
+"""Samples in memory and what is known of their columns: bounds, statistics, and the grids and the frame they give."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from queue import LifoQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukm import kernels
+from gpukm._blocks import Blocks
+from gpukm._validation import nonfinite_message
+from gpukm.exact import Grid, Sums, check_range, sums_like
+from gpukm.sources import ColumnStats
+
+Array = Any
+
+
+class Measured(Blocks):
+    """Blocks of weighted samples whose columns have been looked at; the parameters are those of `ArraySource`."""
+
+    def __init__(
+        self,
+        X: Array,
+        sample_weight: NDArray[np.float64] | None,
+        dtype: np.dtype,
+        max_memory: int,
+        n_threads: int | None,
+        block_rows: int | None,
+    ) -> None:
+        super().__init__(X, dtype, max_memory, n_threads, block_rows)
+        self.sample_weight = sample_weight
+        self.engine = kernels.engine_name(self._xp, self.n_samples * self.n_features)
+        self._stats: ColumnStats | None = None
+        self._bounds: tuple[NDArray, NDArray] | None = None
+        self._frame: kernels.Frame | None = None
+        self._whole = False  # until the statistics know better
+
+    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(minimum, maximum) of each column, (d,) float64; raises ValueError on NaN, infinity or an unusable range."""
+        if self._bounds is None:
+
+            def visit(start: int, stop: int, scratch: dict) -> tuple[NDArray, NDArray]:
+                return kernels.extremes(self.host_block(start, stop))
+
+            with np.errstate(invalid="ignore"):
+                lows, highs = zip(*self.visit(visit), strict=True)
+            low, high = np.min(lows, axis=0).astype(np.float64), np.max(highs, axis=0).astype(np.float64)
+            if not (np.isfinite(low).all() and np.isfinite(high).all()):
+                self._raise_nonfinite()
+            if self.dtype == np.float64:
+                check_range(float(np.maximum(-low, high).max()), float((high - low).max()))
+            self._bounds = low, high
+        return self._bounds
+
+    def _raise_nonfinite(self) -> None:
+        """Name the first row and column that is NaN or infinite."""
+        for start in range(0, self.n_samples, 4096):
+            X = self.host_block(start, min(start + 4096, self.n_samples))
+            for row, column in np.argwhere(~np.isfinite(X))[:1]:
+                raise ValueError(nonfinite_message("X", start + int(row), int(column), float(X[row, column])))
+
+    def stats(self) -> ColumnStats:
+        """Column statistics, kept: one pass for the sums, one for the distances to the mean."""
+        if self._stats is None:
+            low, high = self.bounds()
+            spread = Grid.of(float(np.sum((high - low) ** 2)) * 1.01 * self._w_max, self.n_samples)
+
+            def add(start: int, stop: int, scratch: dict) -> None:
+                if "sums" not in scratch:
+                    scratch["sums"] = sums_like(self.grid, 1)
+                X, w = self.host_block(start, stop), self._weights(start, stop)
+                zeros = np.zeros(len(X), np.int32)
+                kernels.accumulate(X, np, zeros, scratch["sums"], weights=w, scratch=scratch, engine=self.engine)
+
+            def spread_out(start: int, stop: int, scratch: dict) -> None:
+                if "sums" not in scratch:
+                    scratch["sums"] = sums_like(spread, 1)
+                X, w = self.host_block(start, stop), self._weights(start, stop)
+                zeros = np.zeros(len(X), np.int32)
+                kernels.add_inertia(X, mean[None, :], zeros, w, scratch["sums"], scratch, self.engine)
+
+            sums = self._collect(add)
+            if sums.used == 1 and self.sample_weight is None:
+                self._whole = True
+            mean = sums.means()[0]
+            totss = float(self._collect(spread_out).totals()[0, 0])
+            self._stats = ColumnStats(low, high, mean, float(sums.weights()[0]), totss)
+        return self._stats
+
+    def _collect(self, visit: Callable[[int, int, dict], Any]) -> Sums:
+        """Run `visit` on all blocks and add up what each thread left in ``scratch["sums"]``."""
+        pool: LifoQueue = LifoQueue()
+        self.visit(visit, scratch=pool)
+        sums = pool.get()["sums"]
+        while not pool.empty():
+            sums.add(pool.get()["sums"])
+        return sums
+
+    def _weights(self, start: int, stop: int) -> NDArray[np.float64] | None:
+        return None if self.sample_weight is None else self.sample_weight[start:stop]
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the sums w x_j, and of w in the last column."""
+        low, high = self.bounds()
+        grid = Grid.of(np.append(np.maximum(-low, high), 1.0) * self._w_max, self.n_samples)
+        return replace(grid, whole=self._whole)
+
+    @property
+    def _w_max(self) -> float:
+        return 1.0 if self.sample_weight is None else float(self.sample_weight.max())
+
+    @property
+    def frame(self) -> kernels.Frame:
+        """Shift and scale for the filters: centred unless the data lie near the origin as they are."""
+        if self._frame is None:
+            low, high = self.bounds()
+            stats = self.stats()
+            self._frame = kernels.Frame.of(low, high, stats.mean.astype(self.dtype), stats.totss / stats.total_weight)
+        return self._frame
+
+    def _frame_about(self, centroids: NDArray) -> kernels.Frame:
+        """A frame that needs no statistics but the bounds."""
+        low, high = self.bounds()
+        centre = centroids.mean(axis=0, dtype=np.float64)
+        scatter = float(((centroids - centre) ** 2).sum() / len(centroids))
+        return kernels.Frame.of(low, high, centre.astype(self.dtype), scatter)
+
+    def _inertia_grid(self, centroids: NDArray) -> Grid:
+        """The grid of the sums w D."""
+        low, high = self.bounds()
+        reach = np.maximum(np.abs(high - centroids.min(axis=0)), np.abs(low - centroids.max(axis=0)))
+        return Grid.of(float(np.sum(np.maximum(reach, high - low) ** 2) * 1.01) * self._w_max, self.n_samples)
