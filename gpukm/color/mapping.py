@@ -30,6 +30,7 @@ def map_pixels(
     embedding: Embedding,
     dither: str = "none",
     level: float = LEVEL,
+    known: Errors | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.int64], Errors]:
     """(indices of shape (height, width), pixels of each entry, errors).
 
@@ -40,6 +41,7 @@ def map_pixels(
     histogram : of this image
     palette : (k, 3 or 4)
     embedding : where the nearest entry is sought; with alpha if the histogram or the palette has it
+    known : the errors without dithering, where a fit has measured them
     """
     counts, k = histogram.counts, len(palette)
     colors = widen(histogram.colors, histogram.depth, embedding.alpha)
@@ -53,7 +55,7 @@ def map_pixels(
             indices[start : start + len(strip)] = find(treat.apply(strip))
             start += len(strip)
         used = np.bincount(labels, weights=counts, minlength=k).astype(np.int64)  # exact below 2^53
-        return indices, used, measure(colors, entries[labels], counts)
+        return indices, used, known or measure(colors, entries[labels], counts)
     find = _Finder(histogram, np.arange(len(colors), dtype=np.int32))
     worker: Any = (
         Diffusion(pixels.width, level, colors, entries, labels, embedding, indices.size)

@@ -176,7 +176,8 @@ def quantize(
             palette = fit(histogram, colors, **options)
         else:
             palette = smallest(histogram, colors, **targets, **options)
-        return _mapped(pixels, treat, histogram, palette, space, chroma, dither, dither_level)
+        known = Errors.of(palette)
+        return _mapped(pixels, treat, histogram, palette, space, chroma, dither, dither_level, known)
 
 
 def apply(
@@ -229,8 +230,9 @@ def _mapped(
     chroma: float | None,
     dither: str,
     level: float,
+    known: Errors | None = None,
 ) -> Quantized:
     embedding = Embedding(space, chroma, histogram.has_alpha or not palette.is_opaque)
     colors = palette.colors if embedding.alpha else palette.colors[:, :3]
-    indices, counts, error = map_pixels(pixels, treat, histogram, colors, embedding, dither, level)
+    indices, counts, error = map_pixels(pixels, treat, histogram, colors, embedding, dither, level, known)
     return Quantized(palette, indices, counts, error, histogram.n_colors)

@@ -106,6 +106,6 @@ def curve(
     """[(size, errors of the palette of that size), …], without dithering; the options are those of a fit."""
     points = []
     for size in sizes:
-        errors = fit(histogram, size, **options).errors
-        points.append((size, Errors(**{"psnr": float("inf"), **errors})))
+        palette = fit(histogram, size, **options)
+        points.append((size, Errors.of(palette)))
     return points
