@@ -1,8 +1,9 @@
 """Colour quantization beside Pillow, scikit-learn and libimagequant: quality, speed, memory.
 
     python bench/colour.py quality                  # the error of every tool on four photographs: no clock involved
-    python bench/colour.py speed --rounds 3         # 24 megapixels at 256 colours, and twice the pixels: an idle
-    machine python bench/colour.py memory                   # peak memory of 100 megapixels
+    python bench/colour.py speed --rounds 3         # 24 megapixels at 256 colours, and twice the pixels, when idle
+    python bench/colour.py memory                   # peak memory of 100 megapixels
+    python bench/colour.py table                    # the quality results into bench/README.md
 
 Quality: no dithering, palettes of 8 bits, default settings of every tool but where its name says otherwise. MSE is per
 channel in sRGB, dE the mean CIEDE2000, both over all pixels by one function. `goal` is what this project set out to
@@ -192,8 +193,6 @@ def speed(args) -> list[dict]:
         rows.append({"what": "24 MP, k=256", "tool": tool, "seconds": seconds, "mse": mse, "de": de})
         print(f"{tool:28} {seconds:8.2f} s  MSE {mse:.3f}  dE {de:.3f} (of every 16th pixel)", flush=True)
     seconds, model = sklearn_seconds(image, k, args)
-    from sklearn.cluster import KMeans  # noqa: F401  (so that a missing package is named)
-
     rows.append({"what": "24 MP, k=256", "tool": "scikit-learn KMeans, all pixels", "seconds": seconds, **model})
     print(f"scikit-learn KMeans on all pixels: {seconds:.1f} s, extrapolated: {model}", flush=True)
     twice = np.concatenate([image, image])
@@ -240,9 +239,32 @@ def memory(args) -> list[dict]:
     return [{"what": f"{width} x {height}", "tool": "gpukm colors", "peak_bytes": peak}]
 
 
+def table() -> None:
+    """Write the newest quality results into bench/README.md: geometric means over the images, the best of each bold."""
+    newest = max(RESULTS.glob("colour-quality-*.json"))
+    rows = json.loads(newest.read_text())["rows"]
+    columns = [(what, k) for what in ("mse", "de") for k in SIZES]
+
+    def mean(tool: str, what: str, k: int) -> float:
+        return float(np.exp(np.mean([np.log(row[what]) for row in rows if (row["tool"], row["k"]) == (tool, k)])))
+
+    means = {tool: [mean(tool, what, k) for what, k in columns] for tool in TOOLS}
+    least = np.min(list(means.values()), axis=0)
+    names = {"mse": "MSE", "de": "dE"}
+    lines = ["| tool | " + " | ".join(f"{names[what]}, k = {k}" for what, k in columns) + " |"]
+    lines.append("| --- |" + " ---: |" * len(columns))
+    for tool, values in means.items():
+        cells = [f"{value:.2f}" if value > best else f"**{value:.2f}**" for value, best in zip(values, least)]
+        lines.append(f"| {tool} | " + " | ".join(cells) + " |")
+    page = RESULTS.parent / "README.md"
+    before, _, rest = page.read_text().partition("<!-- colour:quality -->")
+    after = rest.partition("<!-- /colour -->")[2]
+    page.write_text(f"{before}<!-- colour:quality -->\n" + "\n".join(lines) + f"\n<!-- /colour -->{after}")
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["quality", "speed", "memory"])
+    parser.add_argument("what", choices=["quality", "speed", "memory", "table"])
     parser.add_argument("--images", type=lambda text: text.split(","), default=list(GOALS))
     parser.add_argument("--sizes", type=lambda text: [int(k) for k in text.split(",")], default=list(SIZES))
     parser.add_argument("--rounds", type=int, default=3)
@@ -251,6 +273,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--smoke", action="store_true", help="tiny images: does it run? writes a file only with --out")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args(argv)
+    if args.what == "table":
+        return table()
     args.step = 8 if args.smoke else 1
     if args.smoke:
         args.sizes, args.rounds = args.sizes[:1], 1

@@ -67,7 +67,7 @@ def lloyd(
     settled = converged = interrupted = False
     try:
         while len(history) < max_iter and not converged:
-            if callback is None and not verbose:
+            if callback is None and move is None and not verbose:
                 ahead = source.ahead(centroids, max_iter - len(history), tol)
                 if ahead.iterations:
                     history += [replace(one, iteration=len(history) + one.iteration) for one in ahead.iterations]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm import kernels
-from gpukm._validation import check_device, check_parameters, check_random_state
+from gpukm._validation import check_device, check_parameters, check_random_state, check_samples
 from gpukm.array_source import ArraySource
 from gpukm.color.embedding import Embedding, squared
 from gpukm.color.errors import measure
@@ -21,12 +21,15 @@ from gpukm.color.palette import Palette, parse_hex
 from gpukm.color.polish import polish
 from gpukm.color.refine import refine, settle
 from gpukm.color.wu import wu
+from gpukm.placing import source_of
 from gpukm.seeding import seed
 
 MOST_COLORS = 1 << 16
 INITS = ("wu", "k-means++")
 MOST_EFFORT = 4
 COARSE_FROM = 1 << 17  # colours from which on the search runs on the means of cells of 4 x 4 x 4 levels
+
+MEMORY = 64 << 20  # bytes for temporaries, as in gpukm.KMeans
 
 _ROUNDS = 20  # of k-means among 8-bit colours, and of replacing entries that no colour needs
 
@@ -180,7 +183,9 @@ def _cluster(
     check_device(device, X)
     source = _source(X, weights, effort)
     held = len(fixed)
-    few, few_weights, search = X, weights, source
+    few, few_weights, search = X, weights, source  # the search is the host's work, of many short runs
+    if device.startswith("cuda"):
+        source = source_of(check_samples(X), weights, device=device, max_memory=MEMORY)
     if len(X) >= COARSE_FROM:
         few, few_weights = _cells(rows, X, weights)
         search = _source(few, few_weights, effort)
@@ -189,7 +194,7 @@ def _cluster(
     if len(centroids) > held:
         centroids = refine(search, few, few_weights, centroids, held, int(effort))
         source.arrange(len(centroids))
-        centroids = settle(source, centroids, held, 300 if search is source else 30).centroids
+        centroids = settle(source, centroids, held, 300 if few is X else 30).centroids
 
         def in_8_bits(points: NDArray[Any]) -> NDArray[np.float32]:
             return embedding.points(embedding.colors(points))
