@@ -50,7 +50,7 @@ def _space(profile: bytes) -> tuple[str, str | None]:
 
     try:
         return ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip(), None
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+    except (ImageCms.PyCMSError, ImportError, OSError, ValueError, TypeError) as error:  # ImportError: no LittleCMS
         return "", _reason(error)
 
 
@@ -68,7 +68,7 @@ def _transform(profile: bytes, mode: str, target: str) -> tuple[Any, str | None]
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+    except (ImageCms.PyCMSError, ImportError, OSError, ValueError, TypeError) as error:  # ImportError: no LittleCMS
         return None, _reason(error)
     if mode == target:
         levels = np.linspace(0, 255, 18).round().astype(np.uint8)
