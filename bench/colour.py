@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -223,6 +222,15 @@ def sklearn_seconds(image, k: int, args) -> tuple[float, dict]:
     return timed / few * tenth.n_iter_, facts
 
 
+# Linux tells the peak of this program alone; getrusage's also has that of the process that started it.
+_PEAK = """
+import re, sys
+from gpukm.cli import main
+assert main(sys.argv[1:]) == 0
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+"""
+
+
 def memory(args) -> list[dict]:
     """Peak resident memory of quantizing 100 megapixels from a file, in a process of its own."""
     from PIL import Image
@@ -231,10 +239,9 @@ def memory(args) -> list[dict]:
     folder = Path(args.folder)
     source, target = folder / "large.png", folder / "small.png"
     Image.fromarray(large(width, height)).save(source, compress_level=1)
-    subprocess.run(
-        [sys.executable, "-m", "gpukm", "colors", str(source), "-k", "256", "-o", str(target), "--force"], check=True
-    )
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    command = ["colors", str(source), "-k", "256", "-o", str(target), "--force", "--quiet"]
+    done = subprocess.run([sys.executable, "-c", _PEAK, *command], check=True, capture_output=True, text=True)
+    peak = int(done.stdout.split()[-1]) * 1024
     print(f"{width * height / 1e6:.0f} megapixels: peak {peak / 1e6:.0f} MB")
     return [{"what": f"{width} x {height}", "tool": "gpukm colors", "peak_bytes": peak}]
 
