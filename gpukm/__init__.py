@@ -6,11 +6,9 @@ The public names are imported when first used, so that ``import gpukm`` is quick
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Not lazy, unlike the others: importing the submodule of that name later would put it in the function's place.
-from gpukm.quantize import quantize
-
 if TYPE_CHECKING:
     from gpukm.bisecting import BisectingKMeans
+    from gpukm.color import quantize
     from gpukm.estimators import KMeans
     from gpukm.functions import k_means, kmeans_plusplus, random_swap
     from gpukm.minibatch_kmeans import MiniBatchKMeans
@@ -44,6 +42,7 @@ _HOMES = {
     "load": "gpukm.model_io",
     "open_rows": "gpukm.readers",
     "random_swap": "gpukm.functions",
+    "quantize": "gpukm.color",
 }
 
 

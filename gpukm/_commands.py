@@ -3,28 +3,23 @@
 import argparse
 import json
 import os
-import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm._files import atomic_write, check_target
+from gpukm._files import atomic_write
 from gpukm._progress import progress
 from gpukm._rows import CastRows, RowReader, WithoutMissing
+from gpukm._usage import UsageError, check_outputs, say
 from gpukm.estimators import KMeans
 from gpukm.info import describe, report
 from gpukm.model_io import load
-from gpukm.quantize import quantize as quantize_image
 from gpukm.readers import SUFFIXES as ROW_SUFFIXES
 from gpukm.readers import open_rows
 from gpukm.tables import SUFFIXES, Table, check_file, read_table
 
 _LINES = 1 << 16  # labels turned into text at a time
-
-
-class UsageError(Exception):
-    """Options that make no sense together, or a name with the wrong ending: exit code 2."""
 
 
 def fit(options: argparse.Namespace) -> None:
@@ -33,7 +28,7 @@ def fit(options: argparse.Namespace) -> None:
     _check_ending(options.labels, (".npy", ".csv"), "--labels")
     _check_ending(options.checkpoint, (".npz",), "--checkpoint")
     inputs = [options.data, *([options.checkpoint] if options.checkpoint else [])]
-    _check_outputs([options.output, options.labels], inputs, options.force)
+    check_outputs([options.output, options.labels], inputs, options.force)
     table = _read(options, options.columns)
     values = table.values
     if options.dtype is not None:
@@ -52,7 +47,7 @@ def fit(options: argparse.Namespace) -> None:
         checkpoint_every=options.checkpoint_every,
     )
     if options.checkpoint and os.path.exists(options.checkpoint):
-        _say(options, f"going on from {options.checkpoint}")
+        say(options, f"going on from {options.checkpoint}")
     rows, most = values.shape[0], options.max_iter
     with progress(verbose=options.verbose, quiet=options.quiet, n_samples=rows, max_iter=most) as callback:
         model.set_params(callback=callback).fit(values)
@@ -64,17 +59,17 @@ def fit(options: argparse.Namespace) -> None:
     # Written one after the other: when the second fails, the first is whole and stays.
     if options.output:
         model.save(options.output, labels=False, force=options.force)
-        _say(options, f"wrote {options.output}: {options.clusters} clusters, {values.shape[1]} features")
+        say(options, f"wrote {options.output}: {options.clusters} clusters, {values.shape[1]} features")
     if options.labels:
         _write_labels(options.labels, labels, options.force)
-        _say(options, f"wrote {options.labels}: {len(labels)} labels")
+        say(options, f"wrote {options.labels}: {len(labels)} labels")
     print(json.dumps(_fit_facts(options, model, table), indent=2, allow_nan=False) if options.json else model.summary())
 
 
 def predict(options: argparse.Namespace) -> None:
     """Label the rows of DATA by MODEL."""
     _check_ending(options.output, (".npy", ".csv"), "-o")
-    _check_outputs([options.output], [options.model, options.data], options.force)
+    check_outputs([options.output], [options.model, options.data], options.force)
     model = load(options.model)
     columns = options.columns
     names = getattr(model, "feature_names_in_", None)
@@ -88,13 +83,13 @@ def predict(options: argparse.Namespace) -> None:
         table.values.column_names = None
         if options.output and options.output.lower().endswith(".npy") and not options.drop_missing:
             labels = model.predict(table.values, out=options.output, force=options.force)
-            _say(options, f"wrote {options.output}: {len(labels)} labels")
+            say(options, f"wrote {options.output}: {len(labels)} labels")
             return
     labels = model.predict(table.values)
     labels = _in_file_order(labels, _after_reading(options, table))
     if options.output:
         _write_labels(options.output, labels, options.force)
-        _say(options, f"wrote {options.output}: {len(labels)} labels")
+        say(options, f"wrote {options.output}: {len(labels)} labels")
         return
     for start in range(0, len(labels), _LINES):
         print("\n".join(map(str, labels[start : start + _LINES].tolist())))
@@ -103,48 +98,6 @@ def predict(options: argparse.Namespace) -> None:
 def info(options: argparse.Namespace) -> None:
     """Print what is here and what would run."""
     print(json.dumps(describe(), indent=2) if options.json else report())
-
-
-def quantize(options: argparse.Namespace) -> None:
-    """Reduce IMAGE to a palette; write the PNG; print the palette."""
-    _check_ending(options.output, (".png",), "-o")
-    _check_outputs([options.output], [options.image], options.force)
-    result = quantize_image(
-        options.image,
-        options.colors,
-        random_state=options.seed,
-        n_init=options.n_init,
-        max_iter=options.max_iter,
-        tol=options.tol,
-        background=options.background,
-        device=options.device,
-    )
-    if options.output:
-        result.save(options.output, force=options.force)
-        _say(options, f"wrote {options.output}: {len(result.palette)} colours, {os.path.getsize(options.output)} bytes")
-    height, width = result.indices.shape
-    if options.json:
-        facts = {
-            "image": options.image,
-            "width": width,
-            "height": height,
-            "unique_colors": result.unique_colors,
-            "palette": [
-                {"hex": color, "pixels": count, "proportion": share}
-                for color, count, share in zip(result.hex, result.counts.tolist(), result.proportions.tolist())
-            ],
-            "mse": result.mse,
-            "psnr": None if result.mse == 0 else result.psnr,
-            "n_iter": result.n_iter,
-            "output": options.output,
-        }
-        print(json.dumps(facts, indent=2, allow_nan=False))
-        return
-    before, now = result.unique_colors, len(result.palette)
-    print(f"{options.image}: {width} x {height} pixels, {before} different colours, now {now}")
-    for color, share in zip(result.hex, result.proportions):
-        print(f"  {color}  {100 * share:6.2f} %")
-    print(f"MSE {result.mse:.2f} per channel in 8-bit sRGB, PSNR {result.psnr:.2f} dB")
 
 
 def _read(options: argparse.Namespace, columns: Any) -> Table:
@@ -185,7 +138,7 @@ def _after_reading(options: argparse.Namespace, table: Table) -> Table:
 def _say_left_out(options: argparse.Namespace, table: Table) -> None:
     if table.kept is not None:
         left_out = int(np.count_nonzero(~table.kept))
-        _say(options, f"left out {left_out} of {len(table.kept)} rows, which have missing values")
+        say(options, f"left out {left_out} of {len(table.kept)} rows, which have missing values")
 
 
 def _has_names(options: argparse.Namespace) -> bool:
@@ -242,20 +195,3 @@ def _write_labels(path: str, labels: NDArray[np.int32], force: bool) -> None:
 def _check_ending(path: str | None, endings: tuple[str, ...], option: str) -> None:
     if path is not None and not path.lower().endswith(endings):
         raise UsageError(f"{option} {path}: the name must end in {' or '.join(endings)}")
-
-
-def _check_outputs(outputs: list[str | None], inputs: list[str], force: bool) -> None:
-    """Before any work: no output twice, none onto an input, none that exists unless --force is given."""
-    seen = {os.path.realpath(path): path for path in inputs}
-    for output in outputs:
-        if output is None:
-            continue
-        if (other := seen.setdefault(os.path.realpath(output), "")) != "":
-            raise UsageError(f"{output}: is the same file as {other}")
-        seen[os.path.realpath(output)] = output
-        check_target(output, force=force)
-
-
-def _say(options: argparse.Namespace, message: str) -> None:
-    if not options.quiet:
-        print(f"gpukm: {message}", file=sys.stderr)

@@ -7,7 +7,7 @@ EXTRAS = {
     "cpu": ("NumPy arrays by compiled code (Numba), on several threads (threadpoolctl)", ("threadpoolctl", "numba")),
     "cuda12": ("arrays on a GPU, with CUDA 12", ("cupy-cuda12x",)),
     "cuda13": ("arrays on a GPU, with CUDA 13", ("cupy-cuda13x",)),
-    "image": ("gpukm quantize and image files", ("Pillow",)),
+    "image": ("image files: gpukm colors, palette, apply", ("Pillow",)),
     "parquet": ("Parquet and Arrow files as data", ("pyarrow",)),
     "hdf5": ("HDF5 files as data", ("h5py",)),
     "zarr": ("Zarr arrays as data", ("zarr",)),

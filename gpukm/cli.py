@@ -14,7 +14,10 @@ from typing import Any
 
 import gpukm
 from gpukm import _commands
+from gpukm._usage import UsageError
 from gpukm._validation import INITS
+from gpukm.color.arguments import EXAMPLES as COLOR_EXAMPLES
+from gpukm.color.arguments import add_commands as add_color_commands
 
 _DATA = "a .npy, .npz, .csv, .tsv, .parquet, .arrow, .h5 or .zarr file: a row a sample, a column a feature"
 
@@ -24,7 +27,7 @@ _EXAMPLES = {
     "  gpukm fit blobs.npy -k 64 --json > result.json",
     "predict": "example:\n  gpukm predict penguins.npz examples/penguins.csv --drop-missing -o labels.csv",
     "info": "example:\n  gpukm info --json",
-    "quantize": "example:\n  gpukm quantize examples/chelsea.png -k 16 -o chelsea-16.png",
+    **COLOR_EXAMPLES,
 }
 
 
@@ -40,15 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             for category in () if options.quiet else (UserWarning, RuntimeWarning):
                 warnings.simplefilter("always", category)
             warnings.showwarning = _show_warning
-            options.run(options)
+            code = options.run(options)
             sys.stdout.flush()
-    except _commands.UsageError as error:
+    except UsageError as error:
         print(f"gpukm {options.command}: {error} (see gpukm {options.command} --help)", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         kept = getattr(options, "checkpoint", None)
         state = f"{kept} has the state: the same command goes on from it" if kept and os.path.exists(kept) else None
-        print(f"gpukm: interrupted; {state or 'nothing was written'}", file=sys.stderr)
+        print(f"gpukm: interrupted; {state or options.interrupted}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of a pipe has what it wanted, as in `gpukm predict ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains again when it exits
@@ -58,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"gpukm: error: {_one_line(error)}", file=sys.stderr)
         return 1
-    return 0
+    return int(code or 0)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -93,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, interrupted="nothing was written")
         return command
 
     fit = add("fit", _commands.fit, "Cluster the rows of a data file and print a summary as R's kmeans does")
@@ -130,17 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="print JSON")
     info.set_defaults(quiet=False)
 
-    quantize = add(
-        "quantize", _commands.quantize, "Reduce an image to K colours: print the palette, write an indexed PNG"
-    )
-    quantize.add_argument("image", metavar="IMAGE", help="a PNG, JPEG, WebP, GIF, BMP, TIFF or PPM file")
-    colors = "from 1 to 256 (default: %(default)s)"
-    quantize.add_argument("-k", "--colors", metavar="K", type=_at_least(1, 256), default=16, help=colors)
-    quantize.add_argument("--background", metavar="#RRGGBB", help="lay an image with transparent pixels on this colour")
-    _add_fit_options(quantize.add_argument_group("search"))
-    output = quantize.add_argument_group("output")
-    output.add_argument("-o", "--output", metavar="OUT.png", help="write the image")
-    _add_output_options(output)
+    add_color_commands(add)
     return parser
 
 

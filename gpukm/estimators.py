@@ -14,7 +14,7 @@ from gpukm._fitting import FittingCentroids
 from gpukm._opened import open_samples
 from gpukm.checkpoint import Checkpoint, fit_identity
 from gpukm.hartigan_wong import hartigan_wong
-from gpukm.lloyd import lloyd
+from gpukm.lloyd import lloyd, update
 from gpukm.macqueen import macqueen
 from gpukm.refine import REFINEMENTS, Refinement
 from gpukm.runs import best_run
@@ -183,7 +183,7 @@ class KMeans(FittingCentroids):
                 raise ValueError(f"checkpoint goes with algorithm='lloyd', not with algorithm={self.algorithm!r}")
             checkpoint = Checkpoint(self.checkpoint, float(self.checkpoint_every))
         if search is None:
-            search = lloyd if self._project is None else partial(lloyd, project=self._project)
+            search = lloyd if self._project is None else partial(lloyd, move=partial(update, project=self._project))
         source, samples, names, given = open_samples(self, X, sample_weight)
         rng = validation.check_random_state(self.random_state)
         drawn_from = rng.bit_generator.state

@@ -15,6 +15,8 @@ from gpukm.sources import Iteration, SampleSource, Step
 log = logging.getLogger("gpukm")
 
 Projection = Callable[[NDArray[np.float64], NDArray], NDArray]  # (means, centroids before) -> centroids, in their dtype
+# (source, step, centroids, means) -> (new centroids, how many were relocated), as `update`
+Move = Callable[[SampleSource, Step, NDArray, NDArray[np.float64]], tuple[NDArray, int]]
 
 
 @dataclass
@@ -42,7 +44,7 @@ def lloyd(
     verbose: bool = False,
     done: Sequence[Iteration] = (),
     keep: Callable[[NDArray, NDArray, list[Iteration]], None] | None = None,
-    project: Projection | None = None,
+    move: Move | None = None,
 ) -> LloydResult:
     """Run Lloyd's algorithm (Lloyd 1982) from `centroids`.
 
@@ -59,7 +61,7 @@ def lloyd(
     verbose : print a line an iteration
     done : iterations of an earlier, interrupted call, which ended in `centroids`
     keep : called after each iteration with the centroids before and after it and the iterations so far
-    project : what makes centroids of the means and those before, where they are not the means themselves
+    move : what follows from the means in place of `update`, for centroids that are not free
 
     Returns
     -------
@@ -71,7 +73,7 @@ def lloyd(
     converged = bool(history) and history[-1].shift <= tol
     try:
         while len(history) < max_iter and not converged:
-            if callback is None and keep is None and project is None and not verbose:
+            if callback is None and keep is None and move is None and not verbose:
                 ahead = source.ahead(centroids, max_iter - len(history), tol)
                 if ahead.iterations:
                     history += [replace(one, iteration=len(history) + one.iteration) for one in ahead.iterations]
@@ -80,7 +82,7 @@ def lloyd(
             began = time.perf_counter()
             step = source.step(centroids)
             means = step.sums.means()
-            new, relocated = update(source, step, centroids, means, project)
+            new, relocated = (move or update)(source, step, centroids, means)
             moves = (new.astype(np.float64) - centroids) ** 2
             shift = fsum(moves.ravel())
             state = _inertia(source, step, centroids, means)
@@ -114,26 +116,42 @@ def update(
     step: Step,
     centroids: NDArray,
     means: NDArray[np.float64],
+    fixed: int = 0,
     project: Projection | None = None,
 ) -> tuple[NDArray, int]:
     """(new centroids, how many were relocated): means, and for clusters without weight the farthest rows.
 
     As in scikit-learn the n-th empty cluster gets the n-th farthest row, which leaves its old cluster, with all rows
-    equal to it. A cluster for which no row is left (all coincide with their centroids) stays where it was.
+    equal to it. A cluster for which no row is left (all coincide with their centroids) stays where it was, and so do
+    the first `fixed` centroids in any case. `project` makes centroids of the means and those before, where they are not
+    the means themselves.
     """
     empty = np.flatnonzero(step.sums.empty)
-    project = project or (lambda means, before: means.astype(before.dtype))
+    empty = empty[empty >= fixed]
     if len(empty) == 0:
-        return project(means, centroids), 0
+        return _moved(means, centroids, step.sums.empty, fixed, project), 0
     far = source.farthest(centroids, len(empty))
     sums = step.sums
     if far:
         sums = source.without(sums, np.concatenate([row.indices for row in far]))
         means = sums.means()
-    new = np.where(sums.empty[:, None], centroids, project(means, centroids))
+    new = _moved(means, centroids, sums.empty, fixed, project)
     for cluster, row in zip(empty, far, strict=False):
         new[cluster] = row.row
     return new, len(far)
+
+
+def _moved(
+    means: NDArray[np.float64],
+    centroids: NDArray,
+    empty: NDArray[np.bool_],
+    fixed: int,
+    project: Projection | None,
+) -> NDArray:
+    found = means.astype(centroids.dtype) if project is None else project(means, centroids)
+    new = np.where(empty[:, None], centroids, found)
+    new[:fixed] = centroids[:fixed]
+    return new
 
 
 def _inertia(source: SampleSource, step: Step, centroids: NDArray, means: NDArray[np.float64]) -> float:

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from PIL import Image
 
 import gpukm
-from gpukm import KMeans, _commands, info, load
+from gpukm import KMeans, info, load
 from gpukm.cli import main
 from gpukm.tables import read_table
 
@@ -37,13 +36,6 @@ def blobs(folder) -> str:
     rng = np.random.default_rng(0)
     np.save("blobs.npy", (rng.normal(size=(300, 4)) + rng.integers(5, size=(300, 1)) * 6).astype(np.float32))
     return "blobs.npy"
-
-
-@pytest.fixture
-def photo(folder) -> str:
-    with Image.open(EXAMPLES / "chelsea.png") as image:
-        image.resize((60, 40)).save("photo.png")
-    return "photo.png"
 
 
 def fails(capsys, *argv: str, code: int = 1) -> str:
@@ -301,67 +293,6 @@ def test_gpus_are_asked_of_their_driver(monkeypatch):
     assert info._nvidia_gpus() == ([], None)
 
 
-# -- quantize --------------------------------------------------------------------------------------------
-
-
-def test_quantize_writes_the_png_and_prints_the_palette(capsys, photo):
-    """Hexadecimal colours with their shares, the number of colours before, the error."""
-    assert main(["quantize", photo, "-k", "5", "-o", "out.png"]) == 0
-    out, err = capsys.readouterr()
-    result = gpukm.quantize(photo, 5)
-    lines = out.splitlines()
-    assert lines[0] == f"photo.png: 60 x 40 pixels, {result.unique_colors} different colours, now 5"
-    assert [line.split()[0] for line in lines[1:6]] == result.hex
-    assert lines[6] == f"MSE {result.mse:.2f} per channel in 8-bit sRGB, PSNR {result.psnr:.2f} dB"
-    assert err == f"gpukm: wrote out.png: 5 colours, {os.path.getsize('out.png')} bytes\n"
-    with Image.open("out.png") as image:
-        assert_array_equal(np.asarray(image.convert("RGB")), result.to_array())
-
-
-def test_quantize_json_has_the_same_facts(capsys, photo):
-    """One object; without -o nothing is written; a lossless result has no PSNR."""
-    assert main(["quantize", photo, "-k", "4", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    result = gpukm.quantize(photo, 4)
-    assert [color["hex"] for color in facts["palette"]] == result.hex and facts["mse"] == result.mse
-    assert sum(color["pixels"] for color in facts["palette"]) == 2400 and facts["psnr"] == result.psnr
-    assert (facts["width"], facts["height"], facts["output"]) == (60, 40, None) and os.listdir() == [photo]
-    Image.new("RGB", (2, 2), "#123456").save("plain.png")
-    assert main(["quantize", "plain.png", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["psnr"] is None and [color["hex"] for color in facts["palette"]] == ["#123456"]
-    assert main(["quantize", "plain.png"]) == 0
-    assert "PSNR inf dB" in capsys.readouterr().out
-
-
-def test_quantize_hands_on_its_options(capsys, photo, monkeypatch):
-    """Seed, starts, iterations, tolerance, device and background reach the function."""
-    seen = {}
-
-    def quantize(image, n_colors, **options):
-        seen.update(options)
-        return gpukm.quantize(image, n_colors)
-
-    monkeypatch.setattr(_commands, "quantize_image", quantize)
-    options = [
-        "--seed",
-        "4",
-        "--n-init",
-        "2",
-        "--max-iter",
-        "9",
-        "--tol",
-        "0",
-        "--device",
-        "cpu",
-        "--background",
-        "#ffffff",
-    ]
-    assert main(["quantize", photo, *options]) == 0
-    wanted = {"random_state": 4, "n_init": 2, "max_iter": 9, "tol": 0.0, "device": "cpu", "background": "#ffffff"}
-    assert seen == wanted
-
-
 # -- failures --------------------------------------------------------------------------------------------
 
 
@@ -382,7 +313,7 @@ def test_usage_errors_exit_with_2(capsys, blobs):
         ["fit", blobs, "-k", "3", "--n-init", "0"],
         ["fit", blobs, "-k", "3", "--init", "best"],
         ["fit", blobs, "-k", "3", "--dtype", "float16"],
-        ["quantize", "x.png", "-k", "257"],
+        ["colors", "x.png", "-k", "257"],
         ["predict", "m.npz"],
         ["--vers"],
     ):
@@ -391,34 +322,31 @@ def test_usage_errors_exit_with_2(capsys, blobs):
         assert out == "" and "usage: gpukm" in err and "error:" in err
 
 
-def test_names_with_the_wrong_ending_are_usage_errors(capsys, blobs, photo):
+def test_names_with_the_wrong_ending_are_usage_errors(capsys, blobs):
     """Before any work is done."""
     assert "-o m.txt: the name must end in .npz" in fails(capsys, "fit", blobs, "-k", "2", "-o", "m.txt", code=2)
     assert "--labels l.txt: the name must end in .npy or .csv" in fails(
         capsys, "fit", blobs, "-k", "2", "--labels", "l.txt", code=2
     )
-    assert "-o o.gif: the name must end in .png" in fails(capsys, "quantize", photo, "-o", "o.gif", code=2)
     assert "-o l.npz: the name must end in .npy or .csv" in fails(capsys, "predict", "m", "d", "-o", "l.npz", code=2)
 
 
-def test_one_file_is_not_input_and_output(capsys, blobs, photo):
+def test_one_file_is_not_input_and_output(capsys, blobs):
     """Nor two outputs, --force or not, whatever the spelling of the name."""
     assert "is the same file as blobs.npy" in fails(
         capsys, "fit", blobs, "-k", "2", "--labels", "./blobs.npy", "--force", code=2
     )
-    assert "is the same file as photo.png" in fails(capsys, "quantize", photo, "-o", photo, "--force", code=2)
 
 
-def test_what_exists_is_not_replaced_without_force(capsys, blobs, photo, monkeypatch):
+def test_what_exists_is_not_replaced_without_force(capsys, blobs, monkeypatch):
     """It is checked before any work is done, and again when the file is written."""
     monkeypatch.setattr(KMeans, "fit", None)
-    for name in ("m.npz", "l.npy", "o.png"):
+    for name in ("m.npz", "l.npy"):
         Path(name).write_bytes(b"old")
     for argv in (
         ["fit", blobs, "-k", "2", "-o", "m.npz"],
         ["fit", blobs, "-k", "2", "--labels", "l.npy"],
         ["predict", "none.npz", blobs, "-o", "l.npy"],
-        ["quantize", photo, "-o", "o.png"],
     ):
         assert f"gpukm: error: {argv[-1]}: exists; choose another name, or force=True (--force)\n" == fails(
             capsys, *argv
@@ -449,12 +377,11 @@ def test_force_replaces(capsys, blobs):
         (["fit", "blobs.npy", "-k", "2", "--header"], "header has no meaning for a .npy file"),
         (["predict", "blobs.npy", "blobs.npy"], "blobs.npy: not an .npz file"),
         (["predict", "none.npz", "blobs.npy"], "none.npz: no such file"),
-        (["quantize", "none.png"], "none.png: no such file"),
-        (["quantize", "blobs.npy"], "blobs.npy: not an image"),
-        (["quantize", "photo.png", "--background", "white"], "must be a colour such as '#ffffff'"),
+        (["colors", "none.png"], "none.png: no such file"),
+        (["colors", "blobs.npy"], "blobs.npy: not an image"),
     ],
 )
-def test_failures_are_one_line_and_exit_with_1(capsys, blobs, photo, argv, message):
+def test_failures_are_one_line_and_exit_with_1(capsys, blobs, argv, message):
     """No traceback: what was given, and what to do."""
     np.save("nan.npy", np.array([[1.0], [np.nan], [2.0]]))
     before = sorted(os.listdir())
@@ -524,8 +451,8 @@ def test_version_and_help_go_to_stdout(capsys):
     assert capsys.readouterr().out == f"gpukm {gpukm.__version__}\n"
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(f"\n    {name} " in text for name in ("fit", "predict", "info", "quantize"))
-    for command in ("fit", "predict", "info", "quantize"):
+    assert all(f"\n    {name} " in text for name in ("fit", "predict", "info", "colors", "palette", "apply"))
+    for command in ("fit", "predict", "info", "colors", "palette", "apply"):
         assert main([command, "--help"]) == 0
         out, err = capsys.readouterr()
         assert f"\n  gpukm {command} " in out[out.index("\nexample") :] and err == ""
@@ -543,7 +470,8 @@ def test_the_examples_of_the_help_run(capsys, folder):
         for line in text.splitlines()[1:]:
             program, *argv = shlex.split(line.split(">")[0])
             assert program == "gpukm" and main(argv) == 0, line
-    assert sorted(os.listdir()) == ["blobs.npy", "chelsea-16.png", "examples", "labels.csv", "penguins.npz"]
+    made = ["chelsea-16.png", "chelsea.html", "labels.csv", "out", "penguins.npz", "shared.gpl", "shared.json", "small"]
+    assert sorted(os.listdir()) == sorted(["blobs.npy", "examples", *made])
 
 
 def test_the_module_runs_as_a_program(folder):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpukm.array_source import ArraySource
-from gpukm.lloyd import lloyd
+from gpukm.lloyd import lloyd, update
 from gpukm.seeding import seed
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -224,3 +224,17 @@ def test_scikit_learn_goes_the_same_way(k, weighted):
     assert np.array_equal(ours.labels, theirs.labels_)
     np.testing.assert_allclose(ours.centroids, theirs.cluster_centers_, rtol=1e-12)
     assert np.isclose(ours.inertia, theirs.inertia_, rtol=1e-12)
+
+
+def test_held_centroids_stay_where_they_are():
+    """With `update` told to hold the first ones, empty or not, the others become the means of their rows."""
+    X = np.array([[0.0], [1.0], [10.0], [11.0], [30.0]], np.float32)
+    start = np.array([[0.25], [99.0], [12.0], [500.0]], np.float32)
+
+    def move(source, step, centroids, means):
+        return update(source, step, centroids, means, 2)
+
+    result = lloyd(ArraySource(X, dtype=np.float32), start, max_iter=20, tol=0.0, move=move)
+    np.testing.assert_array_equal(result.centroids, [[0.25], [99.0], [10.5], [30.0]])
+    np.testing.assert_array_equal(result.labels, [0, 0, 2, 2, 3])
+    assert result.converged

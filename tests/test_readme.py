@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gpukm.cli import main
 
@@ -26,6 +27,10 @@ def folder(tmp_path, monkeypatch):
     """A folder with the examples and the files that the README's commands name."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     shutil.copy(ROOT / "examples" / "chelsea.png", tmp_path / "photo.jpg")  # the content decides, not the name
+    (tmp_path / "photos" / "holiday").mkdir(parents=True)
+    with Image.open(ROOT / "examples" / "chelsea.png") as image:
+        image.resize((60, 40)).save(tmp_path / "photos" / "a.png")
+        image.rotate(90).resize((40, 60)).save(tmp_path / "photos" / "holiday" / "b.webp")
     rng = np.random.default_rng(0)
     np.save(tmp_path / "data.npy", rng.random((200, 2)))
     np.save(tmp_path / "new.npy", rng.random((20, 2)))
@@ -43,7 +48,16 @@ def test_every_command_runs(folder, capsys):
     assert len(lines) >= 6
     for line in lines:
         assert main(line[1:]) == 0, (line, capsys.readouterr().err)
-    for name in ("chelsea-16.png", "model.npz", "labels.npy", "big-labels.npy", "new-labels.npy", "photo-16.png"):
+    for name in (
+        "chelsea-16.png",
+        "model.npz",
+        "labels.npy",
+        "big-labels.npy",
+        "new-labels.npy",
+        "photo-16.png",
+        "photo.gpl",
+        "same/a.png",
+    ):
         assert (folder / name).exists()
 
 

@@ -11,6 +11,7 @@ from gpukm.kernels.csr import accumulate as accumulate_csr
 from gpukm.kernels.csr import assign as assign_csr
 from gpukm.kernels.csr import own_distances as own_distances_csr
 from gpukm.kernels.csr import squared_distances as squared_distances_csr
+from gpukm.kernels.diffuse import diffuse
 from gpukm.kernels.engine import FEW, cuda_works, engine_name, gpu
 from gpukm.kernels.hashing import hash_rows, mix
 from gpukm.kernels.inertia import add_inertia, all_distances, own_distances
@@ -38,6 +39,7 @@ __all__ = [
     "block_rows",
     "codes",
     "cuda_works",
+    "diffuse",
     "engine_name",
     "extremes",
     "gpu",
