@@ -40,6 +40,8 @@ PRODUCTS = "test_intrinsics.py::test_products_of_small_whole_numbers_are_exact"
 DOUBLES = "test_intrinsics.py::test_float64_operations_round_once_and_are_not_contracted"
 VALUES = "test_intrinsics.py::test_conversions_are_exact_or_rounded_once_subnormal_numbers_included"
 
+SMALL = "test_kernels_small.py::test_a_small_run_has_the_bits_of_the_reference"
+
 MUTANTS = [
     Mutant("barrier after loading removed", "nearest", "__syncthreads();", ";", NEAREST, 1),
     Mutant("barrier before loading again removed", "nearest", "__syncthreads();", ";", NEAREST, 2),
@@ -164,6 +166,29 @@ MUTANTS = [
         "halves[i] = half_bits(x[i])",
         "halves[i] = half_bits(__uint_as_float(__float_as_uint(x[i]) & ~0x1fffu))",
         VALUES,
+    ),
+    Mutant("lloyd_step: barrier after packing removed", "lloyd_step", "__syncthreads();", ";", SMALL),
+    Mutant(
+        "lloyd_step: the runner-up forgotten",
+        "lloyd_step",
+        "second[r] = fminf(second[r], fmaxf(best[r], least[r]));",
+        ";",
+        SMALL,
+    ),
+    Mutant("assign: last centroid left out", "assign", "c < k ? operand", "c < k - 1 ? operand", SMALL),
+    Mutant(
+        "assign_mma: fragments in another order",
+        "assign_mma",
+        "even[2] = {c[0], c[1]}, odd[2] = {c[2], c[3]}",
+        "even[2] = {c[0], c[2]}, odd[2] = {c[1], c[3]}",
+        SMALL,
+    ),
+    Mutant(
+        "potential: D set where it should be lowered",
+        "potential",
+        "if (!initial && D[row] < own) own = D[row];",
+        "",
+        SMALL,
     ),
 ]
 
