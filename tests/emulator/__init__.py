@@ -18,7 +18,7 @@ TRIALS = Path(__file__).parent / "kernels"  # the emulator's own kernels
 FACTS = Facts(90, 4, 48 << 10, 227 << 10, 1 << 20, "emulator")
 
 
-TSAN_THREADS = 8000
+TSAN_THREADS = 4000
 mutation: tuple[str, str, str, int] | None = None  # file, old text, new text, which occurrence: a planted mistake
 
 

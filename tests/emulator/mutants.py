@@ -44,6 +44,7 @@ ONE = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[one ker
 BOXES = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[one kernel, boxes]"
 TENSOR = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[tensor cores]"
 CORES = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[float32 cores]"
+SMALL = "test_kernels_small.py::test_a_small_run_has_the_bits_of_the_reference"
 
 MUTANTS = [
     Mutant("barrier after loading removed", "nearest", "__syncthreads();", ";", NEAREST, 1),
@@ -189,8 +190,8 @@ MUTANTS = [
     Mutant(
         "step: taken from the wrong column",
         "lloyd_step",
-        "old < 0 ? -1 : from + j",
-        "old < 0 ? -1 : to + j",
+        "-1 : from + j",
+        "-1 : from + (j ^ 1)",
         ONE,
     ),
     Mutant(
@@ -244,6 +245,22 @@ MUTANTS = [
         "atomicMax(&highs[lane], (long long)greatest);",
         "if (highs[lane] < greatest) highs[lane] = greatest;",
         ONE,
+    ),
+    Mutant("lloyd_step: barrier after packing removed", "lloyd_step", "__syncthreads();", ";", SMALL),
+    Mutant("assign: last centroid left out", "assign", "c < k ? operand", "c < k - 1 ? operand", SMALL),
+    Mutant(
+        "assign_mma: fragments in another order",
+        "assign_mma",
+        "even[2] = {c[0], c[1]}, odd[2] = {c[2], c[3]}",
+        "even[2] = {c[0], c[2]}, odd[2] = {c[1], c[3]}",
+        SMALL,
+    ),
+    Mutant(
+        "potential: D set where it should be lowered",
+        "potential",
+        "if (!initial && D[row] < own) own = D[row];",
+        "",
+        SMALL,
     ),
 ]
 

@@ -54,7 +54,8 @@ namespace emulator {
 namespace {
 
 constexpr unsigned most_threads = 1024;
-constexpr size_t stack_bytes = 256 << 10;      // address space only: what is not used takes no memory
+// Address space only: what is not used takes no memory. But under TSan all of it is forgotten for each block.
+const size_t stack_bytes = __tsan_create_fiber ? 32 << 10 : 256 << 10;
 
 enum State : unsigned char { ready, at_block, at_warp, done };
 
@@ -76,7 +77,7 @@ struct Fiber {
 
 struct Block {
     std::unique_ptr<unsigned char[]> shared;
-    char clock[2], warp_clock[2][most_threads / 32];   // stand for the barriers, for TSan
+    char begun, clock[2], warp_clock[2][most_threads / 32];   // stand for the start and the barriers, for TSan
 };
 
 struct Failure {};
@@ -85,7 +86,9 @@ std::vector<Fiber> fibers(most_threads);
 Lane shown[most_threads], seen[most_threads];
 unsigned char* stacks;
 std::vector<std::unique_ptr<Block>> blocks;            // under TSan, no address serves two blocks
-std::vector<void*> sanitized;                          // TSan's fibers live until the launch ends: some 8000 at most
+std::vector<void*> sanitized;                          // TSan's fibers, which cost much
+constexpr size_t kept_fibers = 256;                    // between launches, by each library: TSan bears 8128 in all
+size_t used_fibers;                                    // by this launch: no two of its threads share one
 char launch_clock;
 void* scheduler_stack_pointer;
 void* scheduler_sanitizer;
@@ -143,6 +146,7 @@ void leave(Fiber& f)
 void body()
 {
     if (__sanitizer_finish_switch_fiber) __sanitizer_finish_switch_fiber(nullptr, &main_stack, &main_stack_bytes);
+    acquire(&blocks.back()->begun);                    // whatever came before the launch, but no other block
     entry(arguments);
     current->state = done;
     release(&launch_clock);
@@ -241,7 +245,7 @@ void poison_shared(unsigned bytes)
     };
     const size_t statics = emulator_shared_end - emulator_shared_begin;
     if (__tsan_create_fiber) {                         // forget what threads of earlier blocks did there
-        fresh(stacks, most_threads * stack_bytes);
+        fresh(stacks, total * stack_bytes);
         if (statics) fresh(emulator_shared_begin, statics);
     }
     // by loops: memset would be the sanitizer's, which knows that between arrays there is nothing
@@ -255,8 +259,8 @@ void run_block(unsigned shared)
     pending_count = 0;
     for (unsigned i = 0; i < total; ++i) {
         Fiber& f = fibers[i];
-        if (__tsan_create_fiber) sanitized.push_back(__tsan_create_fiber(0));
-        f.sanitizer = sanitized.empty() ? nullptr : sanitized.back();
+        if (__tsan_create_fiber && used_fibers == sanitized.size()) sanitized.push_back(__tsan_create_fiber(0));
+        f.sanitizer = __tsan_create_fiber ? sanitized[used_fibers++] : nullptr;
         f.state = ready;
         f.number = i;
         f.block_phase = f.warp_phase = f.group = 0;
@@ -266,6 +270,7 @@ void run_block(unsigned shared)
         f.next = 0;
         start(f);
     }
+    release(&blocks.back()->begun);
     unsigned warps[most_threads / 32], count = (total + 31) / 32;
     for (unsigned i = 0; i < count; ++i) warps[i] = 32 * i;
     for (;;) {
@@ -426,12 +431,13 @@ extern "C" const char* emulator_run(const unsigned* shape, unsigned shared, uint
         }
     } catch (Failure) {
         current = nullptr;
+        if (__tsan_create_fiber) sanitized.clear();    // they stand somewhere within a kernel: not to be used again
         if (__asan_unpoison_memory_region) __asan_unpoison_memory_region(stacks, most_threads * stack_bytes);
     }
     acquire(&launch_clock);
     blocks.clear();
-    for (void* fiber : sanitized) __tsan_destroy_fiber(fiber);
-    sanitized.clear();
+    used_fibers = 0;
+    for (; sanitized.size() > kept_fibers; sanitized.pop_back()) __tsan_destroy_fiber(sanitized.back());
     return message[0] ? message : nullptr;
 }
 
