@@ -44,7 +44,6 @@ ONE = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[one ker
 BOXES = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[one kernel, boxes]"
 TENSOR = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[tensor cores]"
 CORES = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[float32 cores]"
-SMALL = "test_kernels_small.py::test_a_small_run_has_the_bits_of_the_reference"
 
 MUTANTS = [
     Mutant("barrier after loading removed", "nearest", "__syncthreads();", ";", NEAREST, 1),
@@ -246,21 +245,21 @@ MUTANTS = [
         "if (highs[lane] < greatest) highs[lane] = greatest;",
         ONE,
     ),
-    Mutant("lloyd_step: barrier after packing removed", "lloyd_step", "__syncthreads();", ";", SMALL),
-    Mutant("assign: last centroid left out", "assign", "c < k ? operand", "c < k - 1 ? operand", SMALL),
+    Mutant("step: barrier after packing removed", "lloyd_step", "    __syncthreads();\n\n    Sums", "    Sums", ONE),
+    Mutant("assign: last centroid left out", "assign", "c < k ? operand", "c < k - 1 ? operand", CORES),
     Mutant(
         "assign_mma: fragments in another order",
         "assign_mma",
         "even[2] = {c[0], c[1]}, odd[2] = {c[2], c[3]}",
         "even[2] = {c[0], c[2]}, odd[2] = {c[1], c[3]}",
-        SMALL,
+        TENSOR,
     ),
     Mutant(
         "potential: D set where it should be lowered",
         "potential",
         "if (!initial && D[row] < own) own = D[row];",
         "",
-        SMALL,
+        ONE,
     ),
 ]
 
