@@ -96,7 +96,7 @@ class Report:
         """Put in the results of one workload and write the file."""
         from shapes import WORKLOADS
 
-        names = self.names or list(WORKLOADS)
+        names = list(self.names or WORKLOADS)
         rows = {row["name"]: row for row in self.data["results"]}
         rows[workload.name] = {**asdict(workload), **measured}
         self.data["results"] = sorted(rows.values(), key=lambda row: names.index(row["name"]))

@@ -41,7 +41,7 @@ def interleave(tasks: dict, rounds: int, check=lambda results: ()) -> dict:
     results: dict = {name: [] for name in tasks}
     for counted in [False] + [True] * rounds:
         this_round = {name: tasks[name]() for name in results}
-        for name in check(this_round):
+        for name in check(this_round) or ():
             del results[name]
         if counted:
             for name, result in results.items():

@@ -14,6 +14,7 @@ encoding       f_k(x)
 =============  ================================  ======================================================================
 """
 
+import os
 from numbers import Real
 from typing import Any, Self
 
@@ -109,6 +110,8 @@ class KMeansFeatures(FittedCentroids):
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn the centroids; see `gpukm.KMeans.fit`."""
         self._check_encoding()
+        if not isinstance(X, str | os.PathLike):
+            self._samples_of(X)  # no sparse rows, which KMeans would take
         own = ("encoding", "gamma", "alpha")
         parameters = {name: value for name, value in self.get_params().items() if name not in own}
         model = KMeans(**parameters).fit(X, sample_weight=sample_weight)

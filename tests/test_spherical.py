@@ -188,7 +188,13 @@ def test_starts_are_made_unit():
 def test_it_is_an_estimator():
     """Parameters of its own only, clones and pickles; scikit-learn's checks, those of weights among them."""
     parameters = SphericalKMeans().get_params()
-    assert set(KMeans().get_params()) - set(parameters) == {"copy_x", "algorithm", "refine"}
+    assert set(KMeans().get_params()) - set(parameters) == {
+        "copy_x",
+        "algorithm",
+        "refine",
+        "checkpoint",
+        "checkpoint_every",
+    }
     checks = pytest.importorskip("sklearn.utils.estimator_checks")
     model = SphericalKMeans(3, random_state=0).fit(directions())
     assert_same_fit(pickle.loads(pickle.dumps(model)), model)

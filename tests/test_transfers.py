@@ -315,9 +315,11 @@ def test_inputs_are_not_changed():
 
 def test_what_may_be_asked_for():
     """Unknown names are answered with the known ones."""
-    with pytest.raises(ValueError, match="'refine' parameter of KMeans must be None or a str among {'hartigan-wong'}"):
+    with pytest.raises(
+        ValueError, match="'refine' parameter of KMeans must be a str among {None, 'hartigan-wong', 'random-swap'}"
+    ):
         fit(np.eye(3), 2, refine="lloyd")
-    with pytest.raises(ValueError, match="'refine' parameter of KMeans must be None or"):
+    with pytest.raises(ValueError, match="'refine' parameter of KMeans must be a str"):
         fit(np.eye(3), 2, refine=5)
     with pytest.raises(ValueError, match="'refine' parameter of MiniBatchKMeans must be an int"):
         MiniBatchKMeans(2, refine="hartigan-wong").fit(np.eye(3))
