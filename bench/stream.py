@@ -85,7 +85,9 @@ def _arguments(argv) -> argparse.Namespace:
     args.max_memory = int(args.max_memory * MIB)
     from harness import command
 
-    args.command = command("stream", [word for word in argv if not word.startswith("--folder")])
+    named = {i + j for i, word in enumerate(argv) if word == "--folder" for j in (0, 1)}  # a path of this machine
+    kept = [word for i, word in enumerate(argv) if i not in named and not word.startswith("--folder=")]
+    args.command = command("stream", kept)
     return args
 
 

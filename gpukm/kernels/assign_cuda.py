@@ -110,7 +110,7 @@ def tensor_warps(d: int, facts: Any) -> int:
         return 0
     for blocks_at_once in (2, 1):
         for warps in (4, 2, 1):
-            if tensor_bytes(d, warps) * blocks_at_once <= facts.shared_optin:
+            if (tensor_bytes(d, warps) + 1024) * blocks_at_once <= facts.shared_optin:  # a block has some besides
                 return warps
     return 0
 

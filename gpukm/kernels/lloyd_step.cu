@@ -16,8 +16,8 @@
 // IN    operand    (k, d + 1)             float32  -c' and the start of the sum
 // IN    centroids  (k, d)                 float64
 // IN    limits     (4)                    float32  kappa', TINY, 20 kappa', 2 kappa' max |c'|^2: see `threshold`
-// IN    weights    (n) or null             float64
-// IN    units      (FEATURES + 1)                float64  1 / unit of limb 0
+// IN    weights    (n) or null            float64
+// IN    units      (d + 1)                float64  1 / unit of limb 0
 // IN    radix                             float64  2^bits of a limb
 // INOUT labels     (n)                    int32    -1 throughout when `sums` do not hold these rows yet
 // INOUT sums       (MAX_LIMBS, k, d + 1)  int64    null: labels only
