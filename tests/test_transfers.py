@@ -315,9 +315,7 @@ def test_inputs_are_not_changed():
 
 def test_what_may_be_asked_for():
     """Unknown names are answered with the known ones."""
-    with pytest.raises(
-        ValueError, match="'refine' parameter of KMeans must be a str among {None, 'hartigan-wong'"
-    ):
+    with pytest.raises(ValueError, match="'refine' parameter of KMeans must be a str among {None, 'hartigan-wong'"):
         fit(np.eye(3), 2, refine="lloyd")
     with pytest.raises(ValueError, match="'refine' parameter of KMeans must be a str"):
         fit(np.eye(3), 2, refine=5)
