@@ -266,6 +266,8 @@ void run_block(unsigned shared)
         f.block_phase = f.warp_phase = f.group = 0;
         f.index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
         f.copies.clear();
+        f.copies.reserve(1024);                            // here, or TSan takes two threads that grow them for a race
+        f.groups.reserve(1024);
         f.groups.clear();
         f.next = 0;
         start(f);
