@@ -203,7 +203,6 @@ MUTANTS = [
         "    const int found",
         BOXES,
     ),
-    Mutant("tensor: copies not waited for", "assign_mma", "copy_async_wait<1>();", ";", TENSOR),
     Mutant("tensor: no barrier between a buffer's users", "assign_mma", "        __syncthreads();\n", "", TENSOR),
     Mutant("tensor: the second tile's number lost", "assign_mma", "? column0 + number", "? number", TENSOR),
     Mutant("tensor: one row of lanes not asked", "assign_mma", "step < 4; step *= 2", "step < 2; step *= 2", TENSOR),
