@@ -157,15 +157,7 @@ class ArraySource(Measured):
         return float(self._inertia_sums(centroids, labels).whole().totals()[0, 0])
 
     def _inertia_sums(self, centroids: NDArray, labels: NDArray[np.int32]) -> Sums:
-        grid = self._inertia_grid(centroids)
-
-        def visit(start: int, stop: int, scratch: dict) -> None:
-            if "sums" not in scratch:
-                scratch["sums"] = sums_like(grid, len(centroids))
-            X, w = self.host_block(start, stop), self._weights(start, stop)
-            kernels.add_inertia(X, centroids, labels[start:stop], w, scratch["sums"], scratch, self.engine)
-
-        return self._collect(visit)
+        return self._distance_sums(self._inertia_grid(centroids), centroids, labels)
 
     def distances(self, centroids: NDArray) -> NDArray:
         """(n, k) Euclidean distances sqrt(D), in the compute dtype."""
@@ -189,20 +181,25 @@ class ArraySource(Measured):
         """Up to `count` rows of different content, farthest first; equal D by content, least first."""
         D = self.own_distances(centroids, self._labels)
         if self.sample_weight is not None:
-            D[self.sample_weight == 0] = 0.0  # a row without weight is no row
+            D[from_numpy(self.sample_weight == 0, D)] = 0.0  # a row without weight is no row
         return self._farthest(D, count)
 
     def without(self, sums: Sums, indices: NDArray[np.int64]) -> Sums:
         """`sums` without the rows `indices`, taken out of the clusters of the last step."""
         out = sums_like(sums.grid, sums.store.shape[1])
         for start in range(0, len(indices), 4096):
-            part = slice(start, start + 4096)
-            w = None if self.sample_weight is None else self.sample_weight[indices[part]]
-            labels = to_numpy(self._labels[from_numpy(indices[part], self._labels)])
-            kernels.accumulate(self.rows(indices[part]), np, labels, out, weights=w)
+            part = indices[start : start + 4096]
+            w = None if self.sample_weight is None else self.sample_weight[part]
+            self._add_rows(part, to_numpy(self._labels[from_numpy(part, self._labels)]), w, out)
         rest = sums.copy()
         rest.add(out, sign=-1)
         return rest
+
+    def _add_rows(
+        self, indices: NDArray[np.int64], labels: NDArray[np.int32], weights: NDArray[np.float64] | None, sums: Sums
+    ) -> None:
+        """Add a few rows to `sums` under `labels`."""
+        kernels.accumulate(self.rows(indices), np, labels, sums, weights=weights)
 
     def potential(self) -> kernels.Potential:
         """Fresh potentials for a seeding."""

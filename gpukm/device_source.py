@@ -10,9 +10,9 @@ from numpy.typing import DTypeLike, NDArray
 from gpukm import kernels
 from gpukm._validation import nonfinite_message
 from gpukm.array_source import ArraySource
-from gpukm.exact import Grid, Sums, check_range
+from gpukm.exact import Grid, Sums
 from gpukm.kernels import cuda
-from gpukm.sources import Ahead, ColumnStats, Far, Iteration, Step
+from gpukm.sources import Ahead, Iteration, Step
 
 Array = Any  # on the device
 
@@ -49,34 +49,18 @@ class DeviceSource(ArraySource):
 
     # -- statistics --------------------------------------------------------------------------------
 
-    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(minimum, maximum) of each column, (d,) float64; raises ValueError on NaN, infinity or an unusable range."""
-        if self._bounds is None:
-            low, high, bad = cuda.extremes(self.gpu, self.device_rows)
-            if bad < self.n_samples * self.n_features:
-                row, column = divmod(bad, self.n_features)
-                value = float(self.gpu.to_host(self.device_rows[row, column]))
-                raise ValueError(nonfinite_message("X", row, column, value))
-            if self.dtype == np.float64:
-                check_range(float(np.maximum(-low, high).max()), float((high - low).max()))
-            self._bounds = low, high
-        return self._bounds
+    def _extremes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        low, high, bad = cuda.extremes(self.gpu, self.device_rows)
+        if bad < self.n_samples * self.n_features:
+            row, column = divmod(bad, self.n_features)
+            value = float(self.gpu.to_host(self.device_rows[row, column]))
+            raise ValueError(nonfinite_message("X", row, column, value))
+        return low, high
 
-    def stats(self) -> ColumnStats:
-        """Column statistics, kept."""
-        if self._stats is None:
-            low, high = self.bounds()
-            columns = cuda.DeviceSums.zeros(self.gpu, self.grid, 1)
-            cuda.column_sums(self.gpu, self.device_rows, self.device_weights, columns)
-            sums = columns.to_host(self.gpu)
-            self._whole = sums.used == 1 and self.sample_weight is None
-            mean = sums.means()[0]
-            grid = Grid.of(float(np.sum((high - low) ** 2)) * 1.01 * self._w_max, self.n_samples)
-            spread = cuda.DeviceSums.zeros(self.gpu, grid, 1)
-            cuda.add_inertia(self.gpu, self.device_rows, mean[None, :], None, self.device_weights, spread)
-            totss = float(spread.to_host(self.gpu).totals()[0, 0])
-            self._stats = ColumnStats(low, high, mean, float(sums.weights()[0]), totss)
-        return self._stats
+    def _column_sums(self) -> Sums:
+        columns = cuda.DeviceSums.zeros(self.gpu, self.grid, 1)
+        cuda.column_sums(self.gpu, self.device_rows, self.device_weights, columns)
+        return columns.to_host(self.gpu)
 
     def arrange(self, n_clusters: int) -> None:
         """Rows stay as they are."""
@@ -145,10 +129,10 @@ class DeviceSource(ArraySource):
 
     # -- distances ---------------------------------------------------------------------------------
 
-    def _inertia_sums(self, centroids: NDArray, labels: Array) -> Sums:
-        spread = cuda.DeviceSums.zeros(self.gpu, self._inertia_grid(centroids), len(centroids))
-        labels = self.gpu.to_device(labels)
-        cuda.add_inertia(self.gpu, self.device_rows, centroids, labels, self.device_weights, spread)
+    def _distance_sums(self, grid: Grid, centroids: NDArray, labels: Array | None) -> Sums:
+        spread = cuda.DeviceSums.zeros(self.gpu, grid, len(centroids))
+        own = None if labels is None else self.gpu.to_device(labels)
+        cuda.add_inertia(self.gpu, self.device_rows, centroids, own, self.device_weights, spread)
         return spread.to_host(self.gpu)
 
     def distances(self, centroids: NDArray) -> Array:
@@ -160,13 +144,6 @@ class DeviceSource(ArraySource):
     def own_distances(self, centroids: NDArray, labels: Array) -> Array:
         """(n,) float64 D of each row to the centroid of its label, on the device."""
         return cuda.own_distances(self.gpu, self.device_rows, centroids, self.gpu.to_device(labels))
-
-    def farthest(self, centroids: NDArray, count: int) -> list[Far]:
-        """Up to `count` rows of different content, farthest first; equal D by content, least first."""
-        D = self.own_distances(centroids, self._labels)
-        if self.device_weights is not None:
-            D[self.device_weights == 0] = 0.0  # a row without weight is no row
-        return self._farthest(D, count)
 
     def potential(self) -> kernels.Potential:
         """Fresh potentials for a seeding."""

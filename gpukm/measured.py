@@ -40,19 +40,24 @@ class Measured(Blocks):
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(minimum, maximum) of each column, (d,) float64; raises ValueError on NaN, infinity or an unusable range."""
         if self._bounds is None:
-
-            def visit(start: int, stop: int, scratch: dict) -> tuple[NDArray, NDArray]:
-                return kernels.extremes(self.host_block(start, stop), self.engine)
-
-            with np.errstate(invalid="ignore"):
-                lows, highs = zip(*self.visit(visit), strict=True)
-            low, high = np.min(lows, axis=0).astype(np.float64), np.max(highs, axis=0).astype(np.float64)
-            if not (np.isfinite(low).all() and np.isfinite(high).all()):
-                self._raise_nonfinite()
+            low, high = self._extremes()
             if self.dtype == np.float64:
                 check_range(float(np.maximum(-low, high).max()), float((high - low).max()))
             self._bounds = low, high
         return self._bounds
+
+    def _extremes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """`bounds` of finite rows of any range; raises ValueError on NaN and infinity."""
+
+        def visit(start: int, stop: int, scratch: dict) -> tuple[NDArray, NDArray]:
+            return kernels.extremes(self.host_block(start, stop), self.engine)
+
+        with np.errstate(invalid="ignore"):
+            lows, highs = zip(*self.visit(visit), strict=True)
+        low, high = np.min(lows, axis=0).astype(np.float64), np.max(highs, axis=0).astype(np.float64)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            self._raise_nonfinite()
+        return low, high
 
     def _raise_nonfinite(self) -> None:
         """Name the first row and column that is NaN or infinite."""
@@ -65,29 +70,37 @@ class Measured(Blocks):
         """Column statistics, kept: one pass for the sums, one for the distances to the mean."""
         if self._stats is None:
             low, high = self.bounds()
-            spread = Grid.of(float(np.sum((high - low) ** 2)) * 1.01 * self._w_max, self.n_samples)
-
-            def add(start: int, stop: int, scratch: dict) -> None:
-                if "sums" not in scratch:
-                    scratch["sums"] = sums_like(self.grid, 1)
-                X, w = self.host_block(start, stop), self._weights(start, stop)
-                zeros = np.zeros(len(X), np.int32)
-                kernels.accumulate(X, np, zeros, scratch["sums"], weights=w, scratch=scratch, engine=self.engine)
-
-            def spread_out(start: int, stop: int, scratch: dict) -> None:
-                if "sums" not in scratch:
-                    scratch["sums"] = sums_like(spread, 1)
-                X, w = self.host_block(start, stop), self._weights(start, stop)
-                zeros = np.zeros(len(X), np.int32)
-                kernels.add_inertia(X, mean[None, :], zeros, w, scratch["sums"], scratch, self.engine)
-
-            sums = self._collect(add)
-            if sums.used == 1 and self.sample_weight is None:
-                self._whole = True
+            sums = self._column_sums()
+            self._whole = sums.used == 1 and self.sample_weight is None
             mean = sums.means()[0]
-            totss = float(self._collect(spread_out).totals()[0, 0])
+            grid = Grid.of(float(np.sum((high - low) ** 2)) * 1.01 * self._w_max, self.n_samples)
+            totss = float(self._distance_sums(grid, mean[None, :], None).totals()[0, 0])
             self._stats = ColumnStats(low, high, mean, float(sums.weights()[0]), totss)
         return self._stats
+
+    def _column_sums(self) -> Sums:
+        """The sums of all rows as one cluster."""
+
+        def visit(start: int, stop: int, scratch: dict) -> None:
+            if "sums" not in scratch:
+                scratch["sums"] = sums_like(self.grid, 1)
+            X, w = self.host_block(start, stop), self._weights(start, stop)
+            zeros = np.zeros(len(X), np.int32)
+            kernels.accumulate(X, np, zeros, scratch["sums"], weights=w, scratch=scratch, engine=self.engine)
+
+        return self._collect(visit)
+
+    def _distance_sums(self, grid: Grid, centroids: NDArray, labels: Any) -> Sums:
+        """w D of the rows to the centroids of their `labels`, added by cluster; labels None: all of the first."""
+
+        def visit(start: int, stop: int, scratch: dict) -> None:
+            if "sums" not in scratch:
+                scratch["sums"] = sums_like(grid, len(centroids))
+            X, w = self.host_block(start, stop), self._weights(start, stop)
+            own = np.zeros(len(X), np.int32) if labels is None else labels[start:stop]
+            kernels.add_inertia(X, centroids, own, w, scratch["sums"], scratch, self.engine)
+
+        return self._collect(visit)
 
     def _collect(self, visit: Callable[[int, int, dict], Any]) -> Sums:
         """Run `visit` on all blocks and add up what each thread left in ``scratch["sums"]``."""

@@ -10,8 +10,8 @@ from gpukm import kernels
 from gpukm._threads import run_blocks
 from gpukm._validation import nonfinite_message
 from gpukm.array_source import ArraySource
-from gpukm.exact import Grid, Sums, check_range, sums_like
-from gpukm.sources import ColumnStats, Step
+from gpukm.exact import Grid, Sums, sums_like
+from gpukm.sources import Step
 
 BYTES = 80  # that the steps take for each stored value of a block, at most
 
@@ -70,28 +70,15 @@ class SparseSource(ArraySource):
 
     # -- statistics --------------------------------------------------------------------------------
 
-    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(minimum, maximum) of each column; raises ValueError on NaN, infinity or an unusable range."""
-        if self._bounds is None:
-            self._csr.check_finite(nonfinite_message)
-            low, high = (bound.astype(np.float64) for bound in self._csr.extremes())
-            if self.dtype == np.float64:
-                check_range(float(np.maximum(-low, high).max()), float((high - low).max()))
-            self._bounds = low, high
-        return self._bounds
+    def _extremes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        self._csr.check_finite(nonfinite_message)
+        low, high = (bound.astype(np.float64) for bound in self._csr.extremes())
+        return low, high
 
-    def stats(self) -> ColumnStats:
-        """Column statistics, kept; the total sum of squares takes one pass over all places of the matrix."""
-        if self._stats is None:
-            low, high = self.bounds()
-            spread = Grid.of(float(np.sum((high - low) ** 2)) * 1.01 * self._w_max, self.n_samples)
-            labels = np.zeros(self.n_samples, np.int32)
-            sums = sums_like(self.grid, 1)
-            self._add(sums, labels, None)
-            mean = sums.means()[0]
-            totss = self._distance_sums(spread, mean[None, :], labels).totals()
-            self._stats = ColumnStats(low, high, mean, float(sums.weights()[0]), float(totss[0, 0]))
-        return self._stats
+    def _column_sums(self) -> Sums:
+        sums = sums_like(self.grid, 1)
+        self._add(sums, np.zeros(self.n_samples, np.int32), None)
+        return sums
 
     @property
     def frame(self) -> kernels.Frame:
@@ -146,14 +133,10 @@ class SparseSource(ArraySource):
         self._label(centroids, labels)
         return labels
 
-    def without(self, sums: Sums, indices: NDArray[np.int64]) -> Sums:
-        """`sums` without the rows `indices`, taken out of the clusters of the last step."""
-        out = sums_like(sums.grid, sums.store.shape[1])
-        w = None if self.sample_weight is None else self.sample_weight[indices]
-        kernels.accumulate_csr(self._csr.take(indices), self._labels[indices], out, weights=w)
-        rest = sums.copy()
-        rest.add(out, sign=-1)
-        return rest
+    def _add_rows(
+        self, indices: NDArray[np.int64], labels: NDArray[np.int32], weights: NDArray[np.float64] | None, sums: Sums
+    ) -> None:
+        kernels.accumulate_csr(self._csr.take(indices), labels, sums, weights=weights)
 
     # -- distances ---------------------------------------------------------------------------------
 
@@ -168,15 +151,13 @@ class SparseSource(ArraySource):
         self.visit_compressed(visit)
         return D
 
-    def _inertia_sums(self, centroids: NDArray, labels: NDArray[np.int32]) -> Sums:
-        return self._distance_sums(self._inertia_grid(centroids), centroids, labels)
-
-    def _distance_sums(self, grid: Grid, centroids: NDArray, labels: NDArray[np.int32]) -> Sums:
+    def _distance_sums(self, grid: Grid, centroids: NDArray, labels: NDArray[np.int32] | None) -> Sums:
+        """See `Measured`; one pass over all places of the matrix."""
+        labels = np.zeros(self.n_samples, np.int32) if labels is None else labels
         D, sums = self.own_distances(centroids, labels), sums_like(grid, len(centroids))
         for start in range(0, self.n_samples, 1 << 14):
-            part = slice(start, start + (1 << 14))
-            w = None if self.sample_weight is None else self.sample_weight[part]
-            kernels.accumulate_scalars(D[part], labels[part], w, sums)
+            part = slice(start, min(start + (1 << 14), self.n_samples))
+            kernels.accumulate_scalars(D[part], labels[part], self._weights(part.start, part.stop), sums)
         return sums
 
     def distances(self, centroids: NDArray) -> NDArray:

@@ -17,7 +17,6 @@ from gpukm._threads import available_threads, run_blocks
 from gpukm._validation import Samples, check_finite, compute_dtype
 from gpukm.array_source import ArraySource
 from gpukm.chunks import Chunks
-from gpukm.exact import check_range
 
 READING = 0.5  # of max_memory, for chunks; the rest is for what is computed with one of them
 _KEPT = 1 / 16  # of max_memory, for rows that were asked for by their index
@@ -51,8 +50,6 @@ class StreamSource(ArraySource):
         shape = chunks.n_samples, chunks.n_features
         self.stand_in = np.broadcast_to(np.zeros((), chunks.dtype), shape)  # of no size; chunks take its place
         dtype = np.result_type(compute_dtype(self.stand_in), least)
-        if dtype == np.float64:
-            check_range(float(np.maximum(-bounds[0], bounds[1]).max()), float((bounds[1] - bounds[0]).max()))
         super().__init__(
             self.stand_in,
             sample_weight(chunks.n_samples),
@@ -60,11 +57,15 @@ class StreamSource(ArraySource):
             max_memory=max(int(max_memory * (1 - READING - _KEPT)), 1),
             n_threads=n_threads,
         )
-        self._bounds = bounds
+        self._surveyed = bounds
+        self.bounds()
         self._chunks = chunks
         self._first = 0  # the number of the chunk's first row
         self._known: dict[int, NDArray] = {}  # rows that were asked for
         self._most_known = int(max_memory * _KEPT) // (self.n_features * self.dtype.itemsize)
+
+    def _extremes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return self._surveyed
 
     def visit(
         self, task: Callable[[int, int, dict], Any], *, rows: int | None = None, scratch: LifoQueue | None = None
