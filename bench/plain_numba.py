@@ -19,7 +19,7 @@ from gpukm import kernels
 from gpukm._threads import run_blocks
 from gpukm.kernels import vectors_numba as vectors
 from gpukm.kernels.assign_numba import FAR, fill_strip, strip_for
-from gpukm.kernels.boxes_numba import LEAST_CENTROIDS, MOST_FEATURES, STRIPS, box_of, pack_survivors, survivors
+from gpukm.kernels.boxes_numba import LEAST_CENTROIDS, MOST_FEATURES, STRIPS, box_of, survivors
 from gpukm.kernels.inertia_numba import own_distances
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.lloyd_step_numba import VALUES
@@ -35,7 +35,7 @@ def least_tile(typing, rows, operand, base, best, label, first, depth):
 
     def emit(context, builder, signature, arguments):
         rows, operand, base, best, label, first, depth = arguments
-        sums = vectors._products(builder, rows, operand, base, depth)
+        sums = vectors._tile(builder, rows, operand, base, depth)
         for p in range(PANELS):
             at = 4 * LANES * p
             least = vectors._load(builder, best, at, vectors._FLOATS)
@@ -50,6 +50,18 @@ def least_tile(typing, rows, operand, base, best, label, first, depth):
         return context.get_dummy_value()
 
     return signature, emit
+
+
+@jit()
+def pack_survivors(index, count, columns, base, tiles, own_base):
+    """Put `count` centroids into `tiles` (groups, d, GROUP) and `own_base`; returns the groups."""
+    groups = (count + GROUP - 1) // GROUP
+    for q in range(groups * GROUP):
+        g, u = q // GROUP, q % GROUP
+        own_base[q] = base[index[q]] if q < count else FAR
+        for f in range(len(columns)):
+            tiles[g, f, u] = columns[f, index[q]] if q < count else np.float32(0)
+    return groups
 
 
 @jit(FUSED)

@@ -89,15 +89,16 @@ class ArraySource(Measured):
             self._sums = sums_like(self.grid, k)
         scorer = kernels.Scorer.of(self.frame, centroids, self.engine)
         rows = kernels.block_rows(k, self.n_features, self._memory // self._threads)
-        known = self._slack is not None
+        slack_known = self._slack is not None
         slack = self._slack if self._slack is not None else np.empty(self.n_samples, np.float32)
-        grid = self._sums.grid
+        grid, bounds = self._sums.grid, self._limits
+        bounds.follow(centroids, self.frame.scale)
 
-        def visit(start: int, stop: int, scratch: dict) -> tuple[int, int]:
+        def visit(start: int, stop: int, scratch: dict) -> tuple[int, int, int]:
             if "sums" not in scratch:
                 scratch["sums"] = sums_like(grid, k)
             X = self.block(start, stop)
-            if not known and is_numpy(self._xp):
+            if not slack_known and is_numpy(self._xp):
                 slack[start:stop] = self.frame.slack(X, self.engine)
             return kernels.lloyd_step(
                 X,
@@ -109,11 +110,13 @@ class ArraySource(Measured):
                 weights=self._weights(start, stop),
                 rows=rows,
                 slack=slack[start:stop] if is_numpy(self._xp) else None,
+                bounds=bounds.part(start, stop) if is_numpy(self._xp) else None,
                 scratch=scratch,
             )
 
         pool: LifoQueue = LifoQueue()
-        changed, undecided = np.sum(self.visit(visit, rows=LONG, scratch=pool), axis=0)
+        changed, undecided, _ = np.sum(self.visit(visit, rows=LONG, scratch=pool), axis=0)
+        bounds.finish()
         while not pool.empty():
             self._sums.add(pool.get()["sums"])
         self._slack = slack
@@ -128,6 +131,7 @@ class ArraySource(Measured):
         """Forget labels and sums: the next step starts anew."""
         self._sums = None
         self._labels = np.full(self.n_samples, -1, np.int32)
+        self._limits = kernels.Bounds(self.n_samples, self.engine, self.rows)
 
     def assign(self, centroids: NDArray) -> NDArray[np.int32]:
         """(n,) int32 labels for `centroids`, leaving the state of the fit alone."""

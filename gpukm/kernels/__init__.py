@@ -3,6 +3,7 @@
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
 from gpukm.kernels.arrange import codes, order_of, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
+from gpukm.kernels.bounds import Bounds
 from gpukm.kernels.candidates import Candidates
 from gpukm.kernels.columns import extremes
 from gpukm.kernels.csr import CSR
@@ -23,6 +24,7 @@ from gpukm.kernels.transfer import transfer_loop
 __all__ = [
     "CSR",
     "FEW",
+    "Bounds",
     "Candidates",
     "Frame",
     "Potential",

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gpukm._arrays import from_numpy, is_numpy, to_numpy
 from gpukm.exact import TINY, U32, U64, buffer, gamma, margin, squared_distances
+from gpukm.kernels.bounds import FARTHEST, NEVER, Part
 
 Array = Any
 NUMBERS = np.arange(255, dtype=np.uint8)[:, None]  # of the centroids of a group; 255 of them count without overflow
@@ -141,6 +142,7 @@ def assign(
     slack: NDArray[np.float32] | None,
     labels: NDArray[np.int32],
     scratch: dict,
+    bounds: Part | None = None,
 ) -> int:
     """Label one block of rows: choose the formulation.
 
@@ -151,6 +153,7 @@ def assign(
     slack : (m,) float32 from ``scorer.frame.slack``; computed here when None
     labels : (m,) int32 NumPy, written
     scratch : buffers kept between blocks, one dict a thread
+    bounds : whose limits are written, for the engines that keep some
 
     Returns
     -------
@@ -159,6 +162,8 @@ def assign(
     if scorer.hopeless:
         rows, ks = np.divmod(np.arange(X.shape[0] * len(scorer.centroids)), len(scorer.centroids))
         labels[...] = settle(to_numpy(X), scorer.centroids, rows, ks)
+        if bounds is not None:
+            bounds.limits[...] = NEVER
         return int(X.shape[0])
     if not is_numpy(xp):
         return _block_array_api(X, xp, scorer, labels)
@@ -166,7 +171,7 @@ def assign(
         from gpukm.kernels import assign_numba as fast
 
         return fast.assign(X, scorer.packed, fast.slack(X, scorer.frame) if slack is None else slack, labels)
-    return _block_numpy(X, scorer, scorer.frame.slack(X) if slack is None else slack, labels, scratch)
+    return _block_numpy(X, scorer, scorer.frame.slack(X) if slack is None else slack, labels, scratch, bounds)
 
 
 def block_rows(n_clusters: int, n_features: int, max_memory: int) -> int:
@@ -193,7 +198,12 @@ def scores(X: NDArray, scorer: Scorer, scratch: dict) -> NDArray[np.float32]:
 
 
 def _block_numpy(
-    X: NDArray, scorer: Scorer, slack: NDArray[np.float32], labels: NDArray[np.int32], scratch: dict
+    X: NDArray,
+    scorer: Scorer,
+    slack: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    scratch: dict,
+    bounds: Part | None,
 ) -> int:
     """Labels from scores: certified where one centroid is near enough, settled where several are."""
     S = scores(X, scorer, scratch)
@@ -211,6 +221,11 @@ def _block_numpy(
         ks, which = np.divmod(np.flatnonzero(several), len(open_rows))
         order = np.argsort(which.astype(np.uint16), kind="stable")  # by row, then by centroid; 16 bits sort by radix
         labels[open_rows] = settle(X, scorer.centroids, open_rows[which[order]], ks[order])
+    if bounds is not None:
+        np.copyto(S, FARTHEST, where=near)
+        second = np.minimum.reduce(S, axis=0)
+        second[open_rows] = threshold[open_rows]
+        bounds.write(labels, second, threshold, slack, X.shape[1])
     return len(open_rows)
 
 

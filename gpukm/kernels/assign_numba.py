@@ -15,9 +15,20 @@ from numpy.typing import NDArray
 
 from gpukm.exact import U64, gamma
 from gpukm.kernels.assign import slack_terms
-from gpukm.kernels.boxes_numba import STRIPS, Boxes, box_of, pack_survivors, survivors
+from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, SMALLEST, UP, Part, factors
+from gpukm.kernels.boxes_numba import STRIPS, Boxes, box_of, survivors
 from gpukm.kernels.jit_numba import ANY_ORDER, FUSED, jit
-from gpukm.kernels.vectors_numba import GROUP, LANES, QUAD, ROWS, prefetch, score_tile, store_tile, transpose
+from gpukm.kernels.vectors_numba import (
+    GROUP,
+    LANES,
+    QUAD,
+    ROWS,
+    prefetch,
+    score_listed,
+    score_tile,
+    store_tile,
+    transpose,
+)
 
 FAR = np.float32(3e38)
 
@@ -29,7 +40,8 @@ class Packed:
     Attributes
     ----------
     tiles : (groups, d, GROUP) float32, -c', padded with zeros
-    base : (groups * GROUP,) float32, |c'|^2 / 2 less the centroid's share of the error; FAR in the padding
+    operand : (groups * GROUP + 1, d) float32, the same one after the other
+    base : (groups * GROUP + 1,) float32, |c'|^2 / 2 less the centroid's share of the error; FAR in the padding
     centroids : (k, d) float64, as they are
     shift : (d or up to 3 more,) in the compute dtype, padded with zeros
     scale : power of two
@@ -39,6 +51,7 @@ class Packed:
     """
 
     tiles: NDArray[np.float32]
+    operand: NDArray[np.float32]
     base: NDArray[np.float32]
     centroids: NDArray[np.float64]
     shift: NDArray
@@ -51,26 +64,25 @@ class Packed:
     def arguments(self) -> tuple:
         """What the compiled functions take."""
         tiles = self.tiles, self.base, self.centroids
-        return self.shift, self.scale, self.plain, *tiles, self.limits, self.boxes.arguments
+        return self.shift, self.scale, self.plain, *tiles, self.limits, self.boxes.arguments, self.operand
 
     @classmethod
     def of(cls, scorer: Any) -> "Packed":
         """Pack the centroids of a `Scorer`."""
-        operand = scorer.operand
-        k, d = operand.shape[0], operand.shape[1] - 1
+        k, d = scorer.operand.shape[0], scorer.operand.shape[1] - 1
         groups = -(-k // GROUP)
-        padded = np.zeros((groups * GROUP, d), np.float32)
-        padded[:k] = operand[:, :d]
-        base = np.full(groups * GROUP, FAR, np.float32)
-        base[:k] = operand[:, d]
-        tiles = np.ascontiguousarray(padded.reshape(groups, GROUP, d).transpose(0, 2, 1))
+        operand = np.zeros((groups * GROUP + 1, d), np.float32)
+        operand[:k] = scorer.operand[:, :d]
+        base = np.full(groups * GROUP + 1, FAR, np.float32)
+        base[:k] = scorer.operand[:, d]
+        tiles = np.ascontiguousarray(operand[:-1].reshape(groups, GROUP, d).transpose(0, 2, 1))
         within = 1 + 4 * gamma(d + 4, U64)
         limits = (scorer.kappa20, scorer.most, within)
         centroids = scorer.centroids.astype(np.float64)
         shift = np.zeros(-(-d // QUAD) * QUAD, scorer.frame.shift.dtype)
         shift[:d] = scorer.frame.shift
         plain = bool(shift.dtype == np.float32 and scorer.frame.scale == 1.0)
-        return cls(tiles, base, centroids, shift, scorer.frame.scale, plain, limits, Boxes.of(scorer))
+        return cls(tiles, operand, base, centroids, shift, scorer.frame.scale, plain, limits, Boxes.of(scorer))
 
 
 @jit(FUSED)
@@ -175,25 +187,53 @@ def settle(X, open_rows, threshold, strip, tiles, base, centroids, within, score
                 labels[open_rows[i]] = at + u
 
 
+NO_FLOATS = np.empty(0, np.float32)
+NO_LIMITS = NO_FLOATS, NO_FLOATS, NO_FLOATS, NO_FLOATS, factors(1)
+
+
+def keep_of(bounds: Part | None, n_features: int) -> tuple:
+    """What `assign_rows` takes to write limits and reach, or that it writes none."""
+    if bounds is None:
+        return NO_LIMITS
+    return bounds.limits, bounds.reach, bounds.drift, bounds.own, factors(n_features)
+
+
+@jit()
+def scratch_for(d, k):
+    """What `assign_rows` writes to."""
+    strips = strip_for(d), strip_for(d), np.empty((GROUP, ROWS), np.float32)
+    of_rows = np.empty(ROWS, np.float32), np.empty(ROWS, np.float32), np.empty(ROWS, np.int32)
+    waiting = np.empty(ROWS, np.int64), np.empty(ROWS, np.float32)
+    of_boxes = np.empty(k, np.float32), np.empty(k, np.float32), np.empty((3, d), np.float32)
+    return strips, of_rows, waiting, of_boxes, np.empty(k + GROUP, np.int32)
+
+
+@jit()
+def within(around, radius, listed):
+    """List the centroids within `radius`, ascending; returns (how many, the least distance of the others)."""
+    count, beyond = 0, FARTHEST
+    for k in range(len(around)):
+        listed[count] = k
+        near = around[k] <= radius
+        count += near
+        beyond = beyond if near or beyond < around[k] else around[k]
+    return count, beyond
+
+
 @jit(FUSED)
-def assign_rows(X, first, last, packed, slack, labels):
+def assign_rows(X, first, last, packed, slack, labels, keep, around, radii, scratch):
     """Label the rows `first` to `last` of X (m, d) float32|float64; returns how many had to be settled.
 
-    `packed` is `Packed.arguments`; `slack` (m,) and `labels` (m,) as in `assign`.
+    `packed` is `Packed.arguments`; `slack` (m,) and `labels` (m,) as in `assign`; `keep` as from `keep_of`. Where
+    `around` (k,) is not empty, it holds the distances from some centroid to all, at most, and `radii` (m,) the rows'
+    to that one, at least.
     """
-    shift, scale, _, tiles, base, centroids, (kappa20, most, within), boxes = packed
+    shift, scale, _, tiles, base, centroids, (kappa20, most, factor), boxes, operand = packed
+    limits, reach, drift, own, (half, less, off) = keep
+    (strip, waiting, scores), (best, second, label), (open_rows, threshold), (at, cost, sides), listed = scratch
     d, k = X.shape[1], len(centroids)
-    strip, waiting = strip_for(d), strip_for(d)
-    scores = np.empty((GROUP, ROWS), np.float32)
-    best, second = np.empty(ROWS, np.float32), np.empty(ROWS, np.float32)
-    label = np.empty(ROWS, np.int32)
-    open_rows, threshold, waits = np.empty(ROWS, np.int64), np.empty(ROWS, np.float32), 0
-    columns, ask, survived = boxes[0], boxes[0].shape[1] > 0, 0
-    at, reach, sides = np.empty(k, np.float32), np.empty(k, np.float32), np.empty((3, d), np.float32)
-    index = np.empty(k + 1, np.int32)
-    few, few_base = (np.empty_like(tiles), np.empty_like(base)) if ask else (tiles, base)
-    own, own_base, groups = tiles, base, len(tiles)
-    undecided = 0
+    ask, survived, waits, undecided = boxes[0].shape[1] > 0, 0, 0, 0
+    left, beyond = k, FARTHEST
     for start in range(first, last, ROWS):
         count = min(ROWS, last - start)
         best[:] = FAR
@@ -202,36 +242,60 @@ def assign_rows(X, first, last, packed, slack, labels):
         fill_strip(X, packed, start, strip)
         if ask and (start - first) % (STRIPS * ROWS) == 0:
             box_of(X, packed, start, min(start + STRIPS * ROWS, last), sides)
-            left = survivors(sides, boxes, at, reach, index)
-            own, own_base, groups = few, few_base, pack_survivors(index, left, columns, base, few, few_base)
+            left = survivors(sides, boxes, at, cost, listed)
+            listed[left : left + GROUP] = k
             survived += left
-            if 2 * survived * STRIPS * ROWS > k * (start + STRIPS * ROWS - first):
-                ask, own, own_base, groups = False, tiles, base, len(tiles)
-        for g in range(groups):
-            score_tile(
-                strip.ctypes.data,
-                own[g].ctypes.data,
-                own_base.ctypes.data + 4 * GROUP * g,
-                best.ctypes.data,
-                second.ctypes.data,
-                label.ctypes.data,
-                np.int32(g * GROUP),
-                d,
-            )
+            ask = 2 * survived * STRIPS * ROWS <= k * (start + STRIPS * ROWS - first)
+        if len(around):
+            radius = radii[start]
+            for i in range(start, start + count):
+                radius = max(radius, radii[i])
+            radius = np.float32(2.000004) * radius
+            left, beyond = within(around, radius, listed)
+            listed[left : left + GROUP] = k
+            beyond = beyond - radius if left < k else FARTHEST
+        if ask or len(around):
+            for g in range(0, left, GROUP):
+                score_listed(
+                    strip.ctypes.data,
+                    operand.ctypes.data,
+                    base.ctypes.data,
+                    best.ctypes.data,
+                    second.ctypes.data,
+                    label.ctypes.data,
+                    listed.ctypes.data + 4 * g,
+                    d,
+                )
+        else:
+            for g in range(len(tiles)):
+                score_tile(
+                    strip.ctypes.data,
+                    tiles[g].ctypes.data,
+                    base.ctypes.data + 4 * GROUP * g,
+                    best.ctypes.data,
+                    second.ctypes.data,
+                    label.ctypes.data,
+                    np.int32(g * GROUP),
+                    d,
+                )
         several = 0
-        found, rows_part = (
-            labels[start : start + count],
-            slack[start : start + count],
-        )  # indices that cannot be negative
+        found, rows_part = labels[start : start + count], slack[start : start + count]  # indices cannot be negative
         for i in range(count):
             centroid_part = best[i] * kappa20 + np.float32(12.5) * rows_part[i]
             centroid_part = centroid_part if centroid_part < most else most
             best[i] += centroid_part + np.float32(1.25) * rows_part[i]
             found[i] = label[i]
             several += second[i] <= best[i]
-        if ask:
-            for i in range(count):
-                found[i] = index[found[i]]
+        if len(limits):
+            own_limits, own_reach = limits[start : start + count], reach[start : start + count]
+            for i in range(count):  # see `bounds.Part.write`
+                g, h = max(second[i] - best[i], np.float32(0)), max(rows_part[i] * half + best[i], np.float32(0))
+                wide = np.sqrt(g + h)
+                gap = less * (g / max(wide + np.sqrt(h), SMALLEST)) - off * wide
+                gap = gap if gap < beyond else beyond
+                decided = g > np.float32(0)
+                own_limits[i] = (gap + drift[found[i]]) * DOWN if decided and not ask else NEVER
+                own_reach[i] = np.sqrt(h + h) * UP - own[found[i]] * DOWN if decided else FARTHEST
         if several == 0:
             continue
         undecided += several
@@ -243,10 +307,10 @@ def assign_rows(X, first, last, packed, slack, labels):
                 waiting[f, waits] = np.float32((np.float64(X[start + i, f]) - shift[f]) * scale)
             waits += 1
             if waits == ROWS:
-                settle(X, open_rows, threshold, waiting, tiles, base, centroids, within, scores, labels)
+                settle(X, open_rows, threshold, waiting, tiles, base, centroids, factor, scores, labels)
                 waits = 0
     if waits:
-        settle(X, open_rows[:waits], threshold, waiting, tiles, base, centroids, within, scores, labels)
+        settle(X, open_rows[:waits], threshold, waiting, tiles, base, centroids, factor, scores, labels)
     return undecided
 
 
@@ -270,4 +334,5 @@ def slack(X: NDArray, frame: Any) -> NDArray[np.float32]:
 
 def assign(X: NDArray, packed: Packed, slack: NDArray[np.float32], labels: NDArray[np.int32]) -> int:
     """Label a block of rows X (m, d) float32|float64, C-contiguous; returns how many had to be settled."""
-    return int(assign_rows(X, 0, len(X), packed.arguments, slack, labels))
+    scratch = scratch_for(X.shape[1], len(packed.centroids))
+    return int(assign_rows(X, 0, len(X), packed.arguments, slack, labels, NO_LIMITS, NO_FLOATS, NO_FLOATS, scratch))

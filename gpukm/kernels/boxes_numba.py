@@ -11,7 +11,7 @@ greater D than z for every row in the box, and need not be scored, where the rig
 
     2 kappa (|c_k|^2 + |c_z|^2 + max |x'|^2).
 
-Survivors are sought once for STRIPS strips, at about 4 k d operations, and packed anew. Where many survive, as in rows
+Survivors are sought once for STRIPS strips, at about 4 k d operations. Where many survive, as in rows
 of random order, nothing is gained: `assign_rows` then stops asking. (A second search among the survivors, strip by
 strip, took longer than it spared.)
 """
@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from gpukm.exact import TINY, U32, margin
 from gpukm.kernels.jit_numba import ANY_ORDER, jit
-from gpukm.kernels.vectors_numba import GROUP
 
 MOST_FEATURES, LEAST_CENTROIDS = 4, 64  # measured: with more features too many centroids survive
 STRIPS = 16
@@ -114,18 +113,6 @@ def survivors(sides, boxes, at, reach, index):
         index[count] = j
         count += at[j] - reach[j] * np.float32(1.001) <= limit
     return count
-
-
-@jit()
-def pack_survivors(index, count, columns, base, tiles, own_base):
-    """Put `count` centroids into `tiles` (groups, d, GROUP) and `own_base`, for `score_tile`; returns the groups."""
-    groups = (count + GROUP - 1) // GROUP
-    for q in range(groups * GROUP):
-        g, u = q // GROUP, q % GROUP
-        own_base[q] = base[index[q]] if q < count else FAR
-        for f in range(len(columns)):
-            tiles[g, f, u] = columns[f, index[q]] if q < count else np.float32(0)
-    return groups
 
 
 @jit()

@@ -15,8 +15,10 @@ from gpukm._arrays import from_numpy, is_numpy
 from gpukm.exact import BLOCK_ROWS, Sums, buffer
 from gpukm.kernels.accumulate import accumulate
 from gpukm.kernels.assign import Scorer, assign
+from gpukm.kernels.bounds import Part
 
 Array = Any
+MOST_OPEN = 0.75  # of the rows of a block: picking them costs as much as looking at the rest
 VALUES = 1 << 18  # float64 values that `accumulate` takes at once, so that they stay in the cache
 
 
@@ -31,8 +33,9 @@ def lloyd_step(
     rows: int,
     weights: NDArray[np.float64] | None = None,
     slack: NDArray[np.float32] | None = None,
+    bounds: Part | None = None,
     scratch: dict,
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Label a block and bring `sums` from `labels` to `new_labels`.
 
     Parameters
@@ -43,28 +46,36 @@ def lloyd_step(
     rows : rows to score at once, from `block_rows`; the sums are brought up to date once for the whole block, since a
         call of `accumulate` costs as much as a few hundred rows
     slack : (m,) float32 from ``scorer.frame.slack``, or None
+    bounds : what is known of the rows from steps before, and written for those that this one looks at; or None
 
     Returns
     -------
-    changed, undecided : int
+    changed, undecided, standing : int
+        `standing` rows were not looked at: their labels cannot have changed.
     """
     if scorer.packed is not None and slack is not None:
         from gpukm.kernels.lloyd_step_numba import lloyd_step as fused
 
-        return fused(X, scorer.packed, labels, new_labels, sums, weights, slack)
+        return fused(X, scorer.packed, labels, new_labels, sums, weights, slack, bounds)
     m, d = X.shape
-    undecided = 0
-    for start in range(0, m, rows):
-        part = slice(start, min(start + rows, m))
-        own = None if slack is None else slack[part]
-        undecided += assign(X[part, :], xp, scorer, own, new_labels[part], scratch)
+    undecided, standing = 0, 0
+    found = bounds.open_rows(labels) if bounds is not None and bounds.known else None
+    if found is not None and bounds is not None and slack is not None and len(found) <= MOST_OPEN * m:
+        new_labels[...] = labels
+        undecided, standing = _label_some(X, scorer, found, rows, slack, new_labels, bounds, scratch), m - len(found)
+    else:
+        for start in range(0, m, rows):
+            part = slice(start, min(start + rows, m))
+            own = None if slack is None else slack[part]
+            own_bounds = None if bounds is None else bounds.of(part)
+            undecided += assign(X[part, :], xp, scorer, own, new_labels[part], scratch, own_bounds)
     at_once = min(max(VALUES // d, 16), BLOCK_ROWS)
     if m and labels[0] < 0:
         for start in range(0, m, at_once):
             part = slice(start, min(start + at_once, m))
             w = None if weights is None else weights[part]
             accumulate(X[part, :], xp, new_labels[part], sums, weights=w, scratch=scratch)
-        return m, undecided
+        return m, undecided, standing
     moved = np.flatnonzero(new_labels != labels)
     for start in range(0, len(moved), at_once):
         few = moved[start : start + at_once]
@@ -77,7 +88,27 @@ def lloyd_step(
             weights=None if weights is None else weights[few],
             scratch=scratch,
         )
-    return len(moved), undecided
+    return len(moved), undecided, standing
+
+
+def _label_some(
+    X: NDArray,
+    scorer: Scorer,
+    found: NDArray[np.intp],
+    rows: int,
+    slack: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    bounds: Part,
+    scratch: dict,
+) -> int:
+    """Label the rows `found` of a block, `rows` at a time; returns how many had to be settled."""
+    undecided = 0
+    for start in range(0, len(found), rows):
+        few = found[start : start + rows]
+        some, own = np.empty(len(few), np.int32), bounds.of(few)
+        undecided += assign(_taken(X, np, few, scratch), np, scorer, slack[few], some, scratch, own)
+        labels[few], bounds.limits[few], bounds.reach[few] = some, own.limits, own.reach
+    return undecided
 
 
 def _taken(X: Array, xp: Any, rows: NDArray, scratch: dict) -> Array:

@@ -1,27 +1,128 @@
-"""lloyd_step, Numba engine: rows are labelled, and those whose label changed are moved, while in cache."""
+"""lloyd_step, Numba engine: rows are labelled, and those whose label changed are moved, while in cache.
+
+Rows that stand (`bounds`) are passed over; the others are copied together, so that `assign_rows` finds full strips.
+Where centroids are known to be too far, the copies are made cluster by cluster, nearest rows first: the rows of a strip
+then need the same few centroids.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.exact import Sums
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, move_rows
-from gpukm.kernels.assign_numba import Packed, assign_rows
+from gpukm.kernels.assign_numba import Packed, assign_rows, keep_of, scratch_for
+from gpukm.kernels.bounds import FARTHEST, NOTHING, UP, Part
 from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.vectors_numba import ROWS
 
 VALUES = 1 << 15  # of X between labelling and moving: half of a second-level cache of 256 KiB
+MOST_OPEN = 0.75  # of the rows: copying them costs as much as looking at the rest
+LEVELS = 256  # of distance, by which rows of a cluster are sorted
 
 
 @jit()
-def _step(X, packed, slack, labels, old_labels, weights, scale, bits, store):
-    undecided, moved, used = 0, 0, 1
-    rows = max(VALUES // X.shape[1] // ROWS, 16) * ROWS
+def _open_rows(limits, drift, labels, first, last, found):
+    """Write the rows first to last whose labels may have changed to `found`; returns how many: see `bounds.Part`."""
+    limits, labels = limits[first:last], labels[first:last]
+    count = 0
+    for i in range(last - first):
+        found[count] = first + i
+        count += limits[i] <= drift[labels[i]]
+    return count
+
+
+@jit()
+def _sorted(keys, n_keys, order):
+    """(`order` sorted by the keys of its rows, stably; where each key begins (n_keys + 1,))."""
+    begins = np.zeros(n_keys + 1, np.int64)
+    for row in order:
+        begins[keys[row] + 1] += 1
+    for key in range(n_keys):
+        begins[key + 1] += begins[key]
+    place, out = begins.copy(), np.empty_like(order)
+    for row in order:
+        out[place[keys[row]]] = row
+        place[keys[row]] += 1
+    return out, begins
+
+
+@jit()
+def _by_cluster(rows, labels, k, reach, own, radii):
+    """(`rows` by cluster and then by distance, where each cluster begins); their distances at most go to `radii`."""
+    levels = np.empty(len(labels), np.int32)
+    longest = np.float32(1e-30)
+    for row in rows:
+        radii[row] = (reach[row] + own[labels[row]] * UP) * UP
+        longest = longest if radii[row] > np.float32(0.5) * FARTHEST else max(longest, radii[row])
+    for row in rows:
+        level = radii[row] / longest * np.float32(LEVELS - 2)
+        levels[row] = np.int32(min(max(level, np.float32(0)), np.float32(LEVELS - 1)))
+    return _sorted(labels, k, _sorted(levels, LEVELS, rows)[0])
+
+
+@jit()
+def _copy(X, rows, slack, radii, taken, own_slack, own_radii):
+    """Bring some rows together, and what belongs to them."""
+    for j in range(len(rows)):
+        row = rows[j]
+        own_slack[j] = slack[row]
+        for f in range(X.shape[1]):
+            taken[j, f] = X[row, f]
+    if len(radii):
+        for j in range(len(rows)):
+            own_radii[j] = radii[rows[j]]
+
+
+@jit()
+def _put_back(rows, own_labels, own_bounds, labels, limits, reach):
+    for j in range(len(rows)):
+        row = rows[j]
+        labels[row], limits[row], reach[row] = own_labels[j], own_bounds[0, j], own_bounds[1, j]
+
+
+@jit()
+def _step(X, packed, slack, labels, old_labels, weights, scale, bits, store, keep, between, known):
+    # `assign_rows` is called from here only: Numba would compile it anew for every function in between.
+    limits, reach, drift, own, factors = keep
+    undecided, moved, used, standing = 0, 0, 1, 0
+    zero = np.int64(0)  # a literal 0 would be a type of its own, to compile for
+    d, near = X.shape[1], len(between) > 0
+    rows = max(VALUES // d // ROWS, 16) * ROWS
+    most = min(rows, len(X)) if known else 0  # rows that are copied at once
+    rows = len(X) if near else rows
+    nothing, scratch = np.empty(0, np.float32), scratch_for(d, len(packed[5]))
+    found = np.empty(min(rows, len(X)) + 1 if known else 0, np.int64)
+    taken = np.empty((most + ROWS if known else 0, d), X.dtype)  # a strip reads beyond the last row
+    own_slack, own_radii, own_labels = np.empty(most, np.float32), np.empty(most, np.float32), np.empty(most, np.int32)
+    own_bounds, radii = np.empty((2, most), np.float32), np.empty(len(X) if near else 0, np.float32)
     for start in range(0, len(X), rows):
         stop = min(start + rows, len(X))
-        undecided += assign_rows(X, start, stop, packed, slack, labels)
+        count = stop - start
+        if known:
+            count = _open_rows(limits, drift, old_labels, start, stop, found)
+        if near or count <= MOST_OPEN * (stop - start):
+            standing += stop - start - count
+            for i in range(start, stop):
+                labels[i] = old_labels[i]
+            order, begins = found[:count], np.full(2, count)
+            begins[0] = 0
+            if near:
+                order, begins = _by_cluster(order, old_labels, len(between), reach, own, radii)
+            for cluster in range(len(begins) - 1):
+                around = between[cluster] if near else nothing
+                for first in range(begins[cluster], begins[cluster + 1], most):
+                    some = order[first : min(first + most, begins[cluster + 1])]
+                    _copy(X, some, slack, radii, taken, own_slack, own_radii)
+                    kept = own_bounds[0], own_bounds[1], drift, own, factors
+                    undecided += assign_rows(
+                        taken, zero, len(some), packed, own_slack, own_labels, kept, around, own_radii, scratch
+                    )
+                    _put_back(some, own_labels, own_bounds, labels, limits, reach)
+        else:
+            undecided += assign_rows(X, start, stop, packed, slack, labels, keep, nothing, nothing, scratch)
         part = move_rows(X, start, stop, weights, labels, old_labels, scale, bits, store)
         moved, used = moved + part[0], max(used, part[1])
-    return undecided, moved, used
+    return undecided, moved, used, standing
 
 
 def lloyd_step(
@@ -32,10 +133,15 @@ def lloyd_step(
     sums: Sums,
     weights: NDArray[np.float64] | None,
     slack: NDArray[np.float32],
-) -> tuple[int, int]:
+    bounds: Part | None,
+) -> tuple[int, int, int]:
     """See `gpukm.kernels.lloyd_step`; the interpreter's lock is released."""
     scale, bits = 1 / sums.grid.unit(0), 2.0**sums.grid.bits
     w = NO_WEIGHTS if weights is None else weights
-    undecided, moved, used = _step(X, packed.arguments, slack, new_labels, labels, w, scale, bits, sums.store)
+    between, known = (NOTHING, False) if bounds is None else (bounds.between, bounds.known)
+    rows = X, packed.arguments, slack, new_labels, labels, w
+    undecided, moved, used, standing = _step(
+        *rows, scale, bits, sums.store, keep_of(bounds, X.shape[1]), between, known
+    )
     sums.used = max(sums.used, used)
-    return moved, undecided
+    return moved, undecided, standing

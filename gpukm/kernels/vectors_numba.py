@@ -126,10 +126,13 @@ def prefetch(typing: Any, address: Any) -> Any:
     return types.void(types.int64), emit
 
 
-def _products(builder: Any, rows: Any, operand: Any, base: Any, depth: Any) -> list[list[Any]]:
-    """Emit the loop over features: scores [GROUP][PANELS], vectors of rows."""
+def _products(builder: Any, rows: Any, operands: list[Any], step: int, bases: list[Any], depth: Any) -> list[list[Any]]:
+    """Emit the loop over features: scores [GROUP][PANELS], vectors of rows.
+
+    `operands` are GROUP addresses of the first feature, `step` the bytes from one feature to the next, `bases` scalars.
+    """
     multiply_add = _fma(builder, _FLOATS)
-    bases = [_splat(builder, _load(builder, base, 4 * u, _F32), _FLOATS) for u in range(GROUP)]
+    begun = [_splat(builder, base, _FLOATS) for base in bases]
     entry = builder.block
     loop = builder.append_basic_block("features")
     done = builder.append_basic_block("scores")
@@ -140,20 +143,45 @@ def _products(builder: Any, rows: Any, operand: Any, base: Any, depth: Any) -> l
     vectors = [_load(builder, x, 4 * LANES * p, _FLOATS) for p in range(PANELS)]
     sums = []
     for u in range(GROUP):
-        factor = _splat(builder, _load(builder, c, 4 * u, _F32), _FLOATS)
+        factor = _splat(builder, _load(builder, builder.add(operands[u], c), 0, _F32), _FLOATS)
         sums.append([builder.call(multiply_add, [vectors[p], factor, scores[u][p]]) for p in range(PANELS)])
-    steps = ((f, 1), (x, 4 * ROWS), (c, 4 * GROUP))
-    following = [builder.add(value, ir.Constant(_I64, step)) for value, step in steps]
-    for phi, start, after in zip((f, x, c), (ir.Constant(_I64, 0), rows, operand), following, strict=True):
+    following = [builder.add(value, ir.Constant(_I64, by)) for value, by in ((f, 1), (x, 4 * ROWS), (c, step))]
+    zero = ir.Constant(_I64, 0)
+    for phi, start, after in zip((f, x, c), (zero, rows, zero), following, strict=True):
         phi.add_incoming(start, entry)
         phi.add_incoming(after, loop)
     for u in range(GROUP):
         for p in range(PANELS):
-            scores[u][p].add_incoming(bases[u], entry)
+            scores[u][p].add_incoming(begun[u], entry)
             scores[u][p].add_incoming(sums[u][p], loop)
     builder.cbranch(builder.icmp_signed("<", following[0], depth), loop, done)
     builder.position_at_end(done)
     return sums
+
+
+def _tile(builder: Any, rows: Any, operand: Any, base: Any, depth: Any) -> list[list[Any]]:
+    """`_products` for GROUP centroids that are stored side by side, (depth, GROUP)."""
+    operands = [builder.add(operand, ir.Constant(_I64, 4 * u)) for u in range(GROUP)]
+    bases = [_load(builder, base, 4 * u, _F32) for u in range(GROUP)]
+    return _products(builder, rows, operands, 4 * GROUP, bases, depth)
+
+
+def _keep_least(builder: Any, scores: list[list[Any]], numbers: list[Any], best: Any, second: Any, label: Any) -> None:
+    """Bring best, second and label of ROWS rows up to date with their scores of the centroids `numbers`."""
+    names = [_splat(builder, number, _INTS) for number in numbers]
+    for p in range(PANELS):
+        at = 4 * LANES * p
+        least, runner_up = _load(builder, best, at, _FLOATS), _load(builder, second, at, _FLOATS)
+        winner = _load(builder, label, at, _INTS)
+        for u in range(GROUP):
+            score = scores[u][p]
+            nearer = builder.fcmp_ordered("<", score, least)
+            loser = builder.select(nearer, least, score)
+            runner_up = builder.select(builder.fcmp_ordered("<", loser, runner_up), loser, runner_up)
+            least = builder.select(nearer, score, least)
+            winner = builder.select(nearer, names[u], winner)
+        for value, address in ((least, best), (runner_up, second), (winner, label)):
+            _store(builder, value, address, at)
 
 
 @intrinsic
@@ -169,21 +197,28 @@ def score_tile(
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         rows, operand, base, best, second, label, first, depth = arguments
-        sums = _products(builder, rows, operand, base, depth)
-        for p in range(PANELS):
-            at = 4 * LANES * p
-            least, runner_up = _load(builder, best, at, _FLOATS), _load(builder, second, at, _FLOATS)
-            winner = _load(builder, label, at, _INTS)
-            for u in range(GROUP):
-                score = sums[u][p]
-                nearer = builder.fcmp_ordered("<", score, least)
-                loser = builder.select(nearer, least, score)
-                runner_up = builder.select(builder.fcmp_ordered("<", loser, runner_up), loser, runner_up)
-                least = builder.select(nearer, score, least)
-                number = _splat(builder, builder.add(first, ir.Constant(_I32, u)), _INTS)
-                winner = builder.select(nearer, number, winner)
-            for value, address in ((least, best), (runner_up, second), (winner, label)):
-                _store(builder, value, address, at)
+        numbers = [builder.add(first, ir.Constant(_I32, u)) for u in range(GROUP)]
+        _keep_least(builder, _tile(builder, rows, operand, base, depth), numbers, best, second, label)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def score_listed(
+    typing: Any, rows: Any, operand: Any, base: Any, best: Any, second: Any, label: Any, listed: Any, depth: Any
+) -> Any:
+    """`score_tile` for GROUP centroids of any numbers, `listed` (GROUP,) int32; `operand` (k, depth), `base` (k,)."""
+    signature = types.void(*[types.int64] * 8)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, operand, base, best, second, label, listed, depth = arguments
+        numbers = [_load(builder, listed, 4 * u, _I32) for u in range(GROUP)]
+        places = [builder.mul(builder.zext(number, _I64), ir.Constant(_I64, 4)) for number in numbers]
+        bases = [_load(builder, builder.add(base, place), 0, _F32) for place in places]
+        operands = [builder.add(operand, builder.mul(place, depth)) for place in places]
+        scores = _products(builder, rows, operands, 4, bases, depth)
+        _keep_least(builder, scores, numbers, best, second, label)
         return context.get_dummy_value()
 
     return signature, emit
@@ -196,7 +231,7 @@ def store_tile(typing: Any, rows: Any, operand: Any, base: Any, scores: Any, dep
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         rows, operand, base, scores, depth = arguments
-        for u, vectors in enumerate(_products(builder, rows, operand, base, depth)):
+        for u, vectors in enumerate(_tile(builder, rows, operand, base, depth)):
             for p, vector in enumerate(vectors):
                 _store(builder, vector, scores, 4 * (ROWS * u + LANES * p))
         return context.get_dummy_value()

@@ -1,0 +1,189 @@
+"""bounds: what the distances of one step leave to do for the next: rows that stand, and centroids too far to matter.
+
+**Rows that stand** (after Hamerly 2010). Say a is the nearest centroid of a row, and u its distance. The scores that
+proved so (`gpukm.exact`, point 2) also say how much farther all others are: with l_2 the second least lower bound and t
+the threshold that it passed,
+
+    |x - c_a|^2 <= 2 h,  h = |x'|^2 / 2 + t,    |x - c_k|^2 - |x - c_a|^2 >= 2 g,  g = l_2 - t,
+
+and so |x - c_k| - |x - c_a| >= sqrt(2 h + 2 g) - sqrt(2 h) = gap. An iteration that moves each centroid c_k by delta_k
+leaves all of that gap but delta_a + max delta_k, over k other than a. The sums of these are `drift`, one number for
+each cluster; a row keeps gap + drift at the time, its `limit`: its label stands while drift < limit.
+
+**Centroids too far** (Elkan 2003). A row keeps `reach`, u less the sum of the moves of c_a so far, `own`; so
+reach + own bounds its distance to c_a at any time. Where |c_k - c_a| is above twice that, k is farther than a.
+
+*Rounding.* D of two centroids may come in the wrong order only if their distances differ by less than gamma_{d+4} of
+their sum, which is at most 4 (u + gap) = 4 sqrt(2 h + 2 g) where it matters (else the farther is three times as far).
+Five times gamma is taken off the gap, and 2^-16 of it for its own evaluation in float32; 2^-20 of the limit, of reach
+and of own, for the roundings of the sums.
+
+A sample of the rows tells before each step whether either is worth its time.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukm.exact import U32, U64, gamma, margin
+
+# Measured: bounds pay where more than LEAST_STANDING + COST / (k d) of the rows stand, or no more than MOST_NEAR of the
+# centroids are near enough to matter. Writing and asking costs a row as much as COST products take.
+COST = {"numba": 250, "numpy": 2000}
+LEAST_STANDING = 1 / 16
+MOST_NEAR = 0.3
+WIDE, MANY = 8, 32  # features and centroids from which on lists of them may pay
+SAMPLE, SPARSE, LEAST_SAMPLE = 256, 64, 16  # rows in the sample, at most one in SPARSE, and how many tell something
+FARTHEST = np.float32(1e38)  # above all scores
+NEVER = np.float32(-1)  # the limit of a row that has to be looked at
+DOWN, UP = np.float32(1 - 2.0**-20), np.float32(1 + 2.0**-20)
+SMALLEST = np.float32(2.0**-100)
+NOTHING = np.empty((0, 0), np.float32)
+
+
+class Part(NamedTuple):
+    """What is known of a block of rows, in the frame's units.
+
+    Attributes
+    ----------
+    limits, reach : (m,) float32, written by a step for the rows that it looks at
+    drift, own : (k,) float32
+    between : (k, k) float32, at most the distances between centroids; (0, 0) where they are not worth using
+    known : whether limits and reach hold something yet
+    """
+
+    limits: NDArray[np.float32]
+    reach: NDArray[np.float32]
+    drift: NDArray[np.float32]
+    own: NDArray[np.float32]
+    between: NDArray[np.float32]
+    known: bool
+
+    def of(self, rows: slice | NDArray[np.intp]) -> "Part":
+        """The same for some rows of the block: for a slice in the same memory, else a copy."""
+        return self._replace(limits=self.limits[rows], reach=self.reach[rows])
+
+    def open_rows(self, labels: NDArray[np.int32]) -> NDArray[np.intp]:
+        """The rows that have to be looked at, whose labels were `labels` (m,)."""
+        return np.flatnonzero(self.limits <= self.drift[labels])
+
+    def write(
+        self,
+        labels: NDArray[np.int32],
+        second: NDArray[np.float32],
+        threshold: NDArray[np.float32],
+        slack: NDArray[np.float32],
+        n_features: int,
+    ) -> None:
+        """Set limits and reach from the scores, all (m,); a row whose second is within its threshold has none."""
+        half, less, off = factors(n_features)
+        g = np.maximum(second - threshold, 0)
+        h = np.maximum(slack * half + threshold, 0)
+        wide = np.sqrt(g + h)
+        gap = less * (g / np.maximum(wide + np.sqrt(h), SMALLEST)) - off * wide
+        self.limits[...] = np.where(g > 0, (gap + self.drift[labels]) * DOWN, NEVER)
+        self.reach[...] = np.where(g > 0, np.sqrt(2 * h) * UP - self.own[labels] * DOWN, FARTHEST)
+
+
+def factors(n_features: int) -> tuple[np.float32, np.float32, np.float32]:
+    """(half, less, off): slack * half is |x'|^2 / 2; less and off as in `Part.write`."""
+    half = np.float32(0.5 / margin(n_features, U32) * (1 + 1e-6))
+    off = np.float32(5 * 2**0.5 * gamma(n_features + 4, U64) * (1 + 1e-6))
+    return half, np.float32(2**0.5 * (1 - 2.0**-16)), off
+
+
+class Bounds:
+    """Limits and reach of all rows of a source, and how far the centroids that its steps are called with have moved.
+
+    `rows` gives rows by index, in the compute dtype.
+    """
+
+    def __init__(self, n_samples: int, engine: str, rows: Callable[[NDArray], NDArray]) -> None:
+        self._n_samples, self._engine, self._take = n_samples, engine, rows
+        self._sample: Sample | None = None
+        self._rows = np.empty((2, 0), np.float32)  # limits, reach
+        self._before: NDArray | None = None
+        self._moved = np.zeros((2, 0))  # drift, own
+        self._between = NOTHING
+        self._wanted = self._known = self._asked = False
+
+    def follow(self, centroids: NDArray, scale: float) -> None:
+        """A step for `centroids` (k, d) begins; `scale` brings them to the frame's units."""
+        n_clusters, n_features = centroids.shape
+        few = min(SAMPLE, self._n_samples // SPARSE)
+        if few < LEAST_SAMPLE or self._engine not in COST:
+            return
+        before, self._before = self._before, centroids
+        self._asked, self._known = self._known, False  # until the step is over
+        if before is None:
+            self._moved = np.zeros((2, n_clusters))
+        else:
+            moves = np.sqrt((((centroids.astype(np.float64) - before) * scale) ** 2).sum(axis=1)) * (1 + 1e-9)
+            farthest = int(np.argmax(moves))
+            others = np.full(n_clusters, moves[farthest])
+            others[farthest] = np.delete(moves, farthest).max(initial=0.0)
+            self._moved += moves + others, moves
+        share = LEAST_STANDING + COST[self._engine] / (n_clusters * n_features)
+        if share > 1:
+            return
+        if self._sample is None:
+            self._sample = Sample(self._take(np.arange(few) * (self._n_samples // few)), scale)
+        self._between, between = NOTHING, None
+        if self._engine == "numba" and n_features >= WIDE and MANY <= n_clusters <= self._n_samples // 16:
+            between = distances_between(centroids, scale)
+        standing, near = self._sample.look(centroids, self._moved[0], between)
+        if between is not None and near <= MOST_NEAR and self._asked:
+            self._between = between
+        self._wanted = standing >= share or near <= MOST_NEAR
+        if self._wanted and not self._rows.size:
+            self._rows = np.empty((2, self._n_samples), np.float32)
+
+    def part(self, start: int, stop: int) -> Part | None:
+        """What the step needs for the rows start:stop; None where it would not gain by it."""
+        if not self._wanted:
+            return None
+        drift, own = np.nextafter(self._moved.astype(np.float32), np.float32(np.inf))
+        limits, reach = self._rows[:, start:stop]
+        return Part(limits, reach, drift, own, self._between, self._asked)
+
+    def finish(self) -> None:
+        """The step is over: what it was to write is there."""
+        self._known = self._wanted
+
+
+class Sample:
+    """Some rows, whose distances to all centroids tell whether bounds would pay: no result depends on them."""
+
+    def __init__(self, rows: NDArray, scale: float) -> None:
+        self._scale = scale
+        self._centre = rows.mean(axis=0, dtype=np.float64)
+        self._rows = (rows - self._centre) * scale
+        self._limit = np.zeros(len(rows))
+        self._label = np.zeros(len(rows), np.intp)
+
+    def look(
+        self, centroids: NDArray, drift: NDArray[np.float64], between: NDArray[np.float32] | None
+    ) -> tuple[float, float]:
+        """(share of rows that stand since the last call, share of centroids near enough to matter: 1 if unknown)."""
+        C = (centroids - self._centre) * self._scale
+        squares = np.einsum("ij,ij->i", self._rows, self._rows)[:, None] + np.einsum("ij,ij->i", C, C)
+        D = np.sqrt(np.maximum(squares - 2 * (self._rows @ C.T), 0))
+        standing = float(np.mean(self._limit > drift[self._label]))
+        self._label = np.argmin(D, axis=1)
+        least = D.min(axis=1)
+        D[np.arange(len(D)), self._label] = np.inf
+        self._limit = D.min(axis=1) - least + drift[self._label]
+        near = 1.0 if between is None else float(np.mean(between[self._label] <= 2 * least[:, None]))
+        return standing, near
+
+
+def distances_between(centroids: NDArray, scale: float) -> NDArray[np.float32]:
+    """(k, k) float32 distances between centroids, in the frame's units, rounded down."""
+    C = centroids.astype(np.float64)
+    C = (C - C.mean(axis=0)) * scale
+    squares = np.einsum("ij,ij->i", C, C)
+    both = squares[:, None] + squares
+    D = both - 2 * (C @ C.T) - both * (4 * gamma(C.shape[1] + 4, U64))
+    return (np.sqrt(np.maximum(D, 0)) * (1 - 1e-6)).astype(np.float32)
