@@ -18,11 +18,11 @@ from numba.extending import intrinsic
 from gpukm import kernels
 from gpukm._threads import run_blocks
 from gpukm.kernels import vectors_numba as vectors
-from gpukm.kernels.assign_numba import FAR, fill_strip, strip_for
 from gpukm.kernels.boxes_numba import LEAST_CENTROIDS, MOST_FEATURES, STRIPS, box_of, survivors
 from gpukm.kernels.inertia_numba import own_distances
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.lloyd_step_numba import VALUES
+from gpukm.kernels.strips_numba import FAR, fill_strip, strip_for
 from gpukm.kernels.vectors_numba import GROUP, LANES, PANELS, QUAD, ROWS
 
 MEMORY = 64 << 20  # bytes that gpukm may take for a sorted copy by default
@@ -166,7 +166,7 @@ def fit(X: np.ndarray, centroids: np.ndarray, iterations: int, threads: int) -> 
     if kernels.worth_arranging("numba", X, X.dtype, k, MEMORY):
         order = kernels.order_of(np.concatenate(visit(lambda part: kernels.codes(X[part], low, high), few)))
         arranged = np.empty_like(X)
-        visit(lambda part: arranged.__setitem__(part, X[order[part]]), few)
+        visit(lambda part: kernels.gather(X, order[part], arranged[part]), few)
         X = arranged
     shift = np.zeros(-(-d // QUAD) * QUAD, np.float32)
     shift[:d] = mean

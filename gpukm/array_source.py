@@ -60,7 +60,7 @@ class ArraySource(Measured):
         )
         order = kernels.order_of(places)
         rows = np.empty(self._X.shape, self.dtype)
-        self.visit(lambda start, stop, _: rows.__setitem__(slice(start, stop), self._X[order[start:stop]]))
+        self.visit(lambda start, stop, _: kernels.gather(self._X, order[start:stop], rows[start:stop]))
         self._X, self._order = rows, order
         if self.sample_weight is not None:
             self.sample_weight = self.sample_weight[order]

@@ -1,7 +1,7 @@
 """The steps of Lloyd's algorithm on blocks of rows; outside this folder nobody knows which engine runs."""
 
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
-from gpukm.kernels.arrange import codes, order_of, worth_arranging
+from gpukm.kernels.arrange import codes, gather, order_of, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
 from gpukm.kernels.bounds import Bounds
 from gpukm.kernels.candidates import Candidates
@@ -44,6 +44,7 @@ __all__ = [
     "diffuse",
     "engine_name",
     "extremes",
+    "gather",
     "gpu",
     "hash_rows",
     "lloyd_step",

@@ -21,13 +21,20 @@ def worth_arranging(engine: str, X: Any, dtype: np.dtype, n_clusters: int, max_m
 
 def codes(X: NDArray, low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.uint32]:
     """(m,) 24 bits by which to sort the rows of X (m, d), all within [low, high]."""
-    from gpukm.kernels import boxes_numba
+    from gpukm.kernels import arrange_numba
 
-    return boxes_numba.codes(X, low, high)
+    return arrange_numba.codes(X, low, high)
 
 
 def order_of(places: NDArray[np.uint32]) -> NDArray[Any]:
-    """The rows sorted by 24-bit codes: two passes, since NumPy sorts up to 16 bits by radix."""
-    index: Any = np.int32 if len(places) < 2**31 else np.int64
-    order = np.argsort((places & 255).astype(np.uint8), kind="stable")
-    return order[np.argsort((places >> 8).astype(np.uint16)[order], kind="stable")].astype(index)
+    """The rows sorted by 24-bit codes, int32 (int64 from 2^31 rows on)."""
+    from gpukm.kernels import arrange_numba
+
+    return arrange_numba.order_of(places)
+
+
+def gather(X: NDArray, order: NDArray[Any], out: NDArray) -> None:
+    """Write the rows `order` of X (n, d) to `out`, in its dtype."""
+    from gpukm.kernels import arrange_numba
+
+    arrange_numba.gather(X, order, out)

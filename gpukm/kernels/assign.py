@@ -130,7 +130,7 @@ class Scorer:
         scorer = cls(frame, centroids, operand, squares, np.float32(20 * wider), most, hopeless)
         if engine != "numba" or hopeless:
             return scorer
-        from gpukm.kernels.assign_numba import Packed
+        from gpukm.kernels.strips_numba import Packed
 
         return replace(scorer, packed=Packed.of(scorer))
 

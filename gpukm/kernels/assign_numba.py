@@ -7,127 +7,17 @@ rows whose second is too near scores are computed once more, and the centroids w
 Cost of a strip: 2 ROWS k d FLOP; nothing of n x k is stored.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.exact import U64, gamma
 from gpukm.kernels.assign import slack_terms
 from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, SMALLEST, UP, Part, factors
-from gpukm.kernels.boxes_numba import STRIPS, Boxes, box_of, survivors
+from gpukm.kernels.boxes_numba import STRIPS, box_of, survivors
 from gpukm.kernels.jit_numba import ANY_ORDER, FUSED, jit
-from gpukm.kernels.vectors_numba import (
-    GROUP,
-    LANES,
-    QUAD,
-    ROWS,
-    prefetch,
-    score_listed,
-    score_tile,
-    store_tile,
-    transpose,
-)
-
-FAR = np.float32(3e38)
-
-
-@dataclass(frozen=True)
-class Packed:
-    """Centroids as the kernels read them.
-
-    Attributes
-    ----------
-    tiles : (groups, d, GROUP) float32, -c', padded with zeros
-    operand : (groups * GROUP + 1, d) float32, the same one after the other
-    base : (groups * GROUP + 1,) float32, |c'|^2 / 2 less the centroid's share of the error; FAR in the padding
-    centroids : (k, d) float64, as they are
-    shift : (d or up to 3 more,) in the compute dtype, padded with zeros
-    scale : power of two
-    plain : whether rows are float32 and need no scale
-    boxes : the same for `survivors`
-    limits : kappa20, most (see `Scorer`), and the factor within which D summed in any order holds the nearest
-    """
-
-    tiles: NDArray[np.float32]
-    operand: NDArray[np.float32]
-    base: NDArray[np.float32]
-    centroids: NDArray[np.float64]
-    shift: NDArray
-    scale: float
-    plain: bool
-    limits: tuple[np.float32, np.float32, float]
-    boxes: Boxes
-
-    @property
-    def arguments(self) -> tuple:
-        """What the compiled functions take."""
-        tiles = self.tiles, self.base, self.centroids
-        return self.shift, self.scale, self.plain, *tiles, self.limits, self.boxes.arguments, self.operand
-
-    @classmethod
-    def of(cls, scorer: Any) -> "Packed":
-        """Pack the centroids of a `Scorer`."""
-        k, d = scorer.operand.shape[0], scorer.operand.shape[1] - 1
-        groups = -(-k // GROUP)
-        operand = np.zeros((groups * GROUP + 1, d), np.float32)
-        operand[:k] = scorer.operand[:, :d]
-        base = np.full(groups * GROUP + 1, FAR, np.float32)
-        base[:k] = scorer.operand[:, d]
-        tiles = np.ascontiguousarray(operand[:-1].reshape(groups, GROUP, d).transpose(0, 2, 1))
-        within = 1 + 4 * gamma(d + 4, U64)
-        limits = (scorer.kappa20, scorer.most, within)
-        centroids = scorer.centroids.astype(np.float64)
-        shift = np.zeros(-(-d // QUAD) * QUAD, scorer.frame.shift.dtype)
-        shift[:d] = scorer.frame.shift
-        plain = bool(shift.dtype == np.float32 and scorer.frame.scale == 1.0)
-        return cls(tiles, operand, base, centroids, shift, scorer.frame.scale, plain, limits, Boxes.of(scorer))
-
-
-@jit(FUSED)
-def pack_strip(X, shift, scale, start, count, strip):
-    """Centre and transpose rows of X (m, d) into `strip` (d, ROWS) float32; lanes without a row repeat the last."""
-    d = X.shape[1]
-    for f in range(d):
-        centre = np.float64(shift[f])
-        for i in range(count):
-            strip[f, i] = np.float32((np.float64(X[start + i, f]) - centre) * scale)
-        for i in range(count, ROWS):
-            strip[f, i] = strip[f, count - 1]
-
-
-@jit()
-def pack_strip_float32(X, shift, start, strip):
-    """`pack_strip` for ROWS float32 rows and scale 1, four features at a time in registers.
-
-    Up to 12 bytes after the last row are read; `shift` and `strip` are padded to whole quads.
-    """
-    d = X.shape[1]
-    pitch = 4 * d
-    source, centre, out = X.ctypes.data + start * pitch, shift.ctypes.data, strip.ctypes.data
-    for i in range(0, ROWS, LANES):
-        for f in range(0, d, QUAD):
-            if d >= 16 and f % 16 == 0:  # narrower rows come fast enough
-                for j in range(i, i + LANES):
-                    prefetch(source + (j + ROWS) * pitch + 4 * f)
-            transpose(source + i * pitch + 4 * f, centre + 4 * f, out + 4 * (f * ROWS + i), pitch)
-
-
-@jit()
-def strip_for(d):
-    """An empty strip for rows of d features."""
-    return np.zeros((-(-d // QUAD) * QUAD, ROWS), np.float32)
-
-
-@jit()
-def fill_strip(X, packed, start, strip):
-    """Bring up to ROWS rows of X from `start` on into `strip`; `packed` is `Packed.arguments`."""
-    shift, scale, plain = packed[:3]
-    if plain and start + ROWS < len(X):
-        pack_strip_float32(X, shift, start, strip)
-    else:
-        pack_strip(X, shift, scale, start, min(ROWS, len(X) - start), strip)
+from gpukm.kernels.strips_numba import FAR, Packed, fill_strip, strip_for
+from gpukm.kernels.vectors_numba import GROUP, ROWS, score_listed, score_tile, store_tile
 
 
 @jit(ANY_ORDER)

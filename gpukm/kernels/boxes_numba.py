@@ -113,25 +113,3 @@ def survivors(sides, boxes, at, reach, index):
         index[count] = j
         count += at[j] - reach[j] * np.float32(1.001) <= limit
     return count
-
-
-@jit()
-def _codes(X, low, scale, bits, out):
-    """Interleave the leading bits of the features of each row (Morton 1966)."""
-    d = X.shape[1]
-    for i in range(len(X)):
-        code = 0
-        for f in range(d):
-            step = min(np.int64((np.float64(X[i, f]) - low[f]) * scale[f]), (1 << bits) - 1)
-            for b in range(bits):
-                code |= ((step >> b) & 1) << (b * d + f)
-        out[i] = code
-
-
-def codes(X: NDArray, low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.uint32]:
-    """(m,) the place of each row along a curve that keeps near rows near: 24 bits."""
-    bits = 24 // X.shape[1]
-    spread = np.where(high > low, high - low, 1.0)
-    out = np.empty(len(X), np.uint32)
-    _codes(X, low, (1 << bits) / spread, bits, out)
-    return out

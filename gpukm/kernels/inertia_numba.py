@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from gpukm.exact import Sums
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, product, spill
-from gpukm.kernels.assign_numba import pack_strip_float32, strip_for
 from gpukm.kernels.jit_numba import jit
+from gpukm.kernels.strips_numba import pack_strip_float32, strip_for
 from gpukm.kernels.vectors_numba import QUAD, ROWS
 
 CHUNK = 5 * ROWS + 1  # one row more than strips: the last row of a block is never read as part of a strip
@@ -52,7 +52,7 @@ def _strip_distances(strip, centroids, k, total):
 def distances_to(X, centroid, narrow, strip, out):
     """D of each row of X (m, d) to one centroid (1, d) float64, into `out` (m or more,).
 
-    `narrow` says that X is float32; then rows are transposed into `strip` (see `assign_numba.strip_for`).
+    `narrow` says that X is float32; then rows are transposed into `strip` (see `strips_numba.strip_for`).
     """
     m = len(X)
     nothing = np.zeros(len(strip), np.float32)
@@ -102,9 +102,14 @@ def _add_chunk(terms, labels, bits, store, q):
         terms[i] = rest
     left = 0
     for i in range(m):
-        for limb in range(DEEP):
-            store[limb, labels[i], 0] += q[limb, i]
         left += terms[i] != 0.0
+    if store.shape[1] == 1:  # side by side, where additions to one place would wait for each other
+        for limb in range(DEEP):
+            store[limb, 0, 0] += q[limb, :m].sum()
+    else:
+        for i in range(m):
+            for limb in range(DEEP):
+                store[limb, labels[i], 0] += q[limb, i]
     used = DEEP
     if left:
         for i in range(m):

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from gpukm.exact import TINY, U32, margin
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS
-from gpukm.kernels.assign_numba import fill_strip, row_squares, strip_for
+from gpukm.kernels.assign_numba import row_squares
 from gpukm.kernels.inertia_numba import CHUNK, distances_to
 from gpukm.kernels.jit_numba import ANY_ORDER, jit
+from gpukm.kernels.strips_numba import fill_strip, strip_for
 from gpukm.kernels.vectors_numba import GROUP, ROWS, store_tile
 
 
