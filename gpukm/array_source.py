@@ -89,8 +89,8 @@ class ArraySource(Measured):
             self._sums = sums_like(self.grid, k)
         scorer = kernels.Scorer.of(self.frame, centroids, self.engine)
         rows = kernels.block_rows(k, self.n_features, self._memory // self._threads)
-        slack_known = self._slack is not None
-        slack = self._slack if self._slack is not None else np.empty(self.n_samples, np.float32)
+        known = self._slack is not None
+        slack = np.empty(self.n_samples, np.float32) if self._slack is None and self.engine == "numpy" else self._slack
         grid, bounds = self._sums.grid, self._limits
         bounds.follow(centroids, self.frame.scale)
 
@@ -98,8 +98,8 @@ class ArraySource(Measured):
             if "sums" not in scratch:
                 scratch["sums"] = sums_like(grid, k)
             X = self.block(start, stop)
-            if not slack_known and is_numpy(self._xp):
-                slack[start:stop] = self.frame.slack(X, self.engine)
+            if slack is not None and not known:
+                slack[start:stop] = self.frame.slack(X)
             return kernels.lloyd_step(
                 X,
                 self._xp,
@@ -109,7 +109,7 @@ class ArraySource(Measured):
                 scratch["sums"],
                 weights=self._weights(start, stop),
                 rows=rows,
-                slack=slack[start:stop] if is_numpy(self._xp) else None,
+                slack=None if slack is None else slack[start:stop],
                 bounds=bounds.part(start, stop) if is_numpy(self._xp) else None,
                 scratch=scratch,
             )

@@ -70,12 +70,8 @@ class Frame:
         out = buffer({} if scratch is None else scratch, "framed", X.shape, np.float32)
         return np.subtract(X, self.shift, out=out, casting="same_kind")
 
-    def slack(self, X: NDArray, engine: str = "numpy") -> NDArray[np.float32]:
+    def slack(self, X: NDArray) -> NDArray[np.float32]:
         """(m,) float32: kappa |x'|^2, rounded up, from which the margin is made; see `gpukm.exact`, point 2."""
-        if engine == "numba":
-            from gpukm.kernels.assign_numba import slack
-
-            return slack(X, self)
         T = self.apply(X)
         factor, tiny = slack_terms(X.shape[1])
         squares = np.einsum("ij,ij->i", T, T)
@@ -150,7 +146,7 @@ def assign(
     ----------
     X : (m, d) C-contiguous block in the compute dtype, of namespace `xp`
     scorer : the centroids
-    slack : (m,) float32 from ``scorer.frame.slack``; computed here when None
+    slack : (m,) float32 from ``scorer.frame.slack``, for the reference engine; computed here when None
     labels : (m,) int32 NumPy, written
     scratch : buffers kept between blocks, one dict a thread
     bounds : whose limits are written, for the engines that keep some
@@ -170,7 +166,7 @@ def assign(
     if scorer.packed is not None:
         from gpukm.kernels import assign_numba as fast
 
-        return fast.assign(X, scorer.packed, fast.slack(X, scorer.frame) if slack is None else slack, labels)
+        return fast.assign(X, scorer.packed, labels)
     return _block_numpy(X, scorer, scorer.frame.slack(X) if slack is None else slack, labels, scratch, bounds)
 
 

@@ -7,17 +7,14 @@ rows whose second is too near scores are computed once more, and the centroids w
 Cost of a strip: 2 ROWS k d FLOP; nothing of n x k is stored.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.kernels.assign import slack_terms
 from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, SMALLEST, UP, Part, factors
 from gpukm.kernels.boxes_numba import STRIPS, box_of, survivors
 from gpukm.kernels.jit_numba import ANY_ORDER, FUSED, jit
 from gpukm.kernels.strips_numba import FAR, Packed, fill_strip, strip_for
-from gpukm.kernels.vectors_numba import GROUP, ROWS, score_listed, score_tile, store_tile
+from gpukm.kernels.vectors_numba import GROUP, ROWS, score_listed, score_tile, square_strip, store_tile
 
 
 @jit(ANY_ORDER)
@@ -92,7 +89,12 @@ def keep_of(bounds: Part | None, n_features: int) -> tuple:
 def scratch_for(d, k):
     """What `assign_rows` writes to."""
     strips = strip_for(d), strip_for(d), np.empty((GROUP, ROWS), np.float32)
-    of_rows = np.empty(ROWS, np.float32), np.empty(ROWS, np.float32), np.empty(ROWS, np.int32)
+    of_rows = (
+        np.empty(ROWS, np.float32),
+        np.empty(ROWS, np.float32),
+        np.empty(ROWS, np.int32),
+        np.empty(ROWS, np.float32),
+    )
     waiting = np.empty(ROWS, np.int64), np.empty(ROWS, np.float32)
     of_boxes = np.empty(k, np.float32), np.empty(k, np.float32), np.empty((3, d), np.float32)
     return strips, of_rows, waiting, of_boxes, np.empty(k + GROUP, np.int32)
@@ -111,16 +113,19 @@ def within(around, radius, listed):
 
 
 @jit(FUSED)
-def assign_rows(X, first, last, packed, slack, labels, keep, around, radii, scratch):
+def assign_rows(X, first, last, packed, labels, keep, around, radii, scratch):
     """Label the rows `first` to `last` of X (m, d) float32|float64; returns how many had to be settled.
 
-    `packed` is `Packed.arguments`; `slack` (m,) and `labels` (m,) as in `assign`; `keep` as from `keep_of`. Where
+    `packed` is `Packed.arguments`; `labels` (m,) as in `assign`; `keep` as from `keep_of`. Where
     `around` (k,) is not empty, it holds the distances from some centroid to all, at most, and `radii` (m,) the rows'
     to that one, at least.
     """
-    shift, scale, _, tiles, base, centroids, (kappa20, most, factor), boxes, operand = packed
+    shift, scale, _, tiles, base, centroids, limits_of_scores, boxes, operand = packed
+    kappa20, most, factor, per_square, tiny = limits_of_scores
     limits, reach, drift, own, (half, less, off) = keep
-    (strip, waiting, scores), (best, second, label), (open_rows, threshold), (at, cost, sides), listed = scratch
+    (strip, waiting, scores), (best, second, label, rows_part), (open_rows, threshold), (at, cost, sides), listed = (
+        scratch
+    )
     d, k = X.shape[1], len(centroids)
     ask, survived, waits, undecided = boxes[0].shape[1] > 0, 0, 0, 0
     left, beyond = k, FARTHEST
@@ -169,8 +174,10 @@ def assign_rows(X, first, last, packed, slack, labels, keep, around, radii, scra
                     d,
                 )
         several = 0
-        found, rows_part = labels[start : start + count], slack[start : start + count]  # indices cannot be negative
+        found = labels[start : start + count]  # indices cannot be negative
+        square_strip(strip.ctypes.data, rows_part.ctypes.data, d)
         for i in range(count):
+            rows_part[i] = rows_part[i] * per_square + tiny
             centroid_part = best[i] * kappa20 + np.float32(12.5) * rows_part[i]
             centroid_part = centroid_part if centroid_part < most else most
             best[i] += centroid_part + np.float32(1.25) * rows_part[i]
@@ -204,25 +211,7 @@ def assign_rows(X, first, last, packed, slack, labels, keep, around, radii, scra
     return undecided
 
 
-@jit(ANY_ORDER)
-def row_squares(X, shift, scale, factor, tiny, out):
-    """|x'|^2 times `factor` plus `tiny`, into `out` (m,) float32."""
-    for i in range(len(X)):
-        total = np.float32(0)
-        for f in range(X.shape[1]):
-            value = np.float32((np.float64(X[i, f]) - shift[f]) * scale)
-            total += value * value
-        out[i] = total * factor + tiny
-
-
-def slack(X: NDArray, frame: Any) -> NDArray[np.float32]:
-    """`Frame.slack` of the rows of X (m, d)."""
-    out = np.empty(len(X), np.float32)
-    row_squares(X, frame.shift, frame.scale, *slack_terms(X.shape[1]), out)
-    return out
-
-
-def assign(X: NDArray, packed: Packed, slack: NDArray[np.float32], labels: NDArray[np.int32]) -> int:
+def assign(X: NDArray, packed: Packed, labels: NDArray[np.int32]) -> int:
     """Label a block of rows X (m, d) float32|float64, C-contiguous; returns how many had to be settled."""
     scratch = scratch_for(X.shape[1], len(packed.centroids))
-    return int(assign_rows(X, 0, len(X), packed.arguments, slack, labels, NO_LIMITS, NO_FLOATS, NO_FLOATS, scratch))
+    return int(assign_rows(X, 0, len(X), packed.arguments, labels, NO_LIMITS, NO_FLOATS, NO_FLOATS, scratch))

@@ -45,7 +45,7 @@ def lloyd_step(
     new_labels : (m,) int32, written
     rows : rows to score at once, from `block_rows`; the sums are brought up to date once for the whole block, since a
         call of `accumulate` costs as much as a few hundred rows
-    slack : (m,) float32 from ``scorer.frame.slack``, or None
+    slack : (m,) float32 from ``scorer.frame.slack``, for the reference engine, or None
     bounds : what is known of the rows from steps before, and written for those that this one looks at; or None
 
     Returns
@@ -53,10 +53,10 @@ def lloyd_step(
     changed, undecided, standing : int
         `standing` rows were not looked at: their labels cannot have changed.
     """
-    if scorer.packed is not None and slack is not None:
+    if scorer.packed is not None:
         from gpukm.kernels.lloyd_step_numba import lloyd_step as fused
 
-        return fused(X, scorer.packed, labels, new_labels, sums, weights, slack, bounds)
+        return fused(X, scorer.packed, labels, new_labels, sums, weights, bounds)
     m, d = X.shape
     undecided, standing = 0, 0
     found = bounds.open_rows(labels) if bounds is not None and bounds.known else None

@@ -62,11 +62,10 @@ def _by_cluster(rows, labels, k, reach, own, radii):
 
 
 @jit()
-def _copy(X, rows, slack, radii, taken, own_slack, own_radii):
+def _copy(X, rows, radii, taken, own_radii):
     """Bring some rows together, and what belongs to them."""
     for j in range(len(rows)):
         row = rows[j]
-        own_slack[j] = slack[row]
         for f in range(X.shape[1]):
             taken[j, f] = X[row, f]
     if len(radii):
@@ -82,7 +81,7 @@ def _put_back(rows, own_labels, own_bounds, labels, limits, reach):
 
 
 @jit()
-def _step(X, packed, slack, labels, old_labels, weights, scale, bits, store, keep, between, known):
+def _step(X, packed, labels, old_labels, weights, scale, bits, store, keep, between, known):
     # `assign_rows` is called from here only: Numba would compile it anew for every function in between.
     limits, reach, drift, own, factors = keep
     undecided, moved, used, standing = 0, 0, 1, 0
@@ -94,7 +93,7 @@ def _step(X, packed, slack, labels, old_labels, weights, scale, bits, store, kee
     nothing, scratch = np.empty(0, np.float32), scratch_for(d, len(packed[5]))
     found = np.empty(min(rows, len(X)) + 1 if known else 0, np.int64)
     taken = np.empty((most + ROWS if known else 0, d), X.dtype)  # a strip reads beyond the last row
-    own_slack, own_radii, own_labels = np.empty(most, np.float32), np.empty(most, np.float32), np.empty(most, np.int32)
+    own_radii, own_labels = np.empty(most, np.float32), np.empty(most, np.int32)
     own_bounds, radii = np.empty((2, most), np.float32), np.empty(len(X) if near else 0, np.float32)
     for start in range(0, len(X), rows):
         stop = min(start + rows, len(X))
@@ -113,14 +112,14 @@ def _step(X, packed, slack, labels, old_labels, weights, scale, bits, store, kee
                 around = between[cluster] if near else nothing
                 for first in range(begins[cluster], begins[cluster + 1], most):
                     some = order[first : min(first + most, begins[cluster + 1])]
-                    _copy(X, some, slack, radii, taken, own_slack, own_radii)
+                    _copy(X, some, radii, taken, own_radii)
                     kept = own_bounds[0], own_bounds[1], drift, own, factors
                     undecided += assign_rows(
-                        taken, zero, len(some), packed, own_slack, own_labels, kept, around, own_radii, scratch
+                        taken, zero, len(some), packed, own_labels, kept, around, own_radii, scratch
                     )
                     _put_back(some, own_labels, own_bounds, labels, limits, reach)
         else:
-            undecided += assign_rows(X, start, stop, packed, slack, labels, keep, nothing, nothing, scratch)
+            undecided += assign_rows(X, start, stop, packed, labels, keep, nothing, nothing, scratch)
         part = move_rows(X, start, stop, weights, labels, old_labels, scale, bits, store)
         moved, used = moved + part[0], max(used, part[1])
     return undecided, moved, used, standing
@@ -133,14 +132,13 @@ def lloyd_step(
     new_labels: NDArray[np.int32],
     sums: Sums,
     weights: NDArray[np.float64] | None,
-    slack: NDArray[np.float32],
     bounds: Part | None,
 ) -> tuple[int, int, int]:
     """See `gpukm.kernels.lloyd_step`; the interpreter's lock is released."""
     scale, bits = 1 / sums.grid.unit(0), 2.0**sums.grid.bits
     w = NO_WEIGHTS if weights is None else weights
     between, known = (NOTHING, False) if bounds is None else (bounds.between, bounds.known)
-    rows = X, packed.arguments, slack, new_labels, labels, w
+    rows = X, packed.arguments, new_labels, labels, w
     undecided, moved, used, standing = _step(
         *rows, scale, bits, sums.store, keep_of(bounds, X.shape[1]), between, known
     )

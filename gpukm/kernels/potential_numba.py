@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from gpukm.exact import TINY, U32, margin
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS
-from gpukm.kernels.assign_numba import row_squares
 from gpukm.kernels.inertia_numba import CHUNK, distances_to
 from gpukm.kernels.jit_numba import ANY_ORDER, jit
 from gpukm.kernels.strips_numba import fill_strip, strip_for
@@ -35,10 +34,20 @@ def linear_hash(X: NDArray, golden: np.uint64, factors: NDArray[np.uint64]) -> N
     return out
 
 
+@jit(ANY_ORDER)
+def _half_squares(X, shift, scale, out):
+    for i in range(len(X)):
+        total = np.float32(0)
+        for f in range(X.shape[1]):
+            value = np.float32((np.float64(X[i, f]) - shift[f]) * scale)
+            total += value * value
+        out[i] = np.float32(0.5) * total
+
+
 def half_squares(X: NDArray, shift: NDArray, scale: float) -> NDArray[np.float32]:
     """(m,) |x'|^2 / 2."""
     out = np.empty(len(X), np.float32)
-    row_squares(X, shift, scale, np.float32(0.5), np.float32(0), out)
+    _half_squares(X, shift, scale, out)
     return out
 
 

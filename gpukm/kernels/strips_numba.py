@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.exact import U64, gamma
+from gpukm.kernels.assign import slack_terms
 from gpukm.kernels.boxes_numba import Boxes
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.vectors_numba import GROUP, LANES, QUAD, ROWS, prefetch, transpose
@@ -32,7 +33,8 @@ class Packed:
     scale : power of two
     plain : whether rows are float32 and need no scale
     boxes : the same for `survivors`
-    limits : kappa20, most (see `Scorer`), and the factor within which D summed in any order holds the nearest
+    limits : kappa20, most (see `Scorer`), the factor within which D summed in any order holds the nearest, and factor
+        and constant of the rows' slack (see `slack_terms`)
     """
 
     tiles: NDArray[np.float32]
@@ -42,7 +44,7 @@ class Packed:
     shift: NDArray
     scale: float
     plain: bool
-    limits: tuple[np.float32, np.float32, float]
+    limits: tuple[np.float32, np.float32, float, np.float32, np.float32]
     boxes: Boxes
 
     @property
@@ -62,7 +64,7 @@ class Packed:
         base[:k] = scorer.operand[:, d]
         tiles = np.ascontiguousarray(operand[:-1].reshape(groups, GROUP, d).transpose(0, 2, 1))
         within = 1 + 4 * gamma(d + 4, U64)
-        limits = (scorer.kappa20, scorer.most, within)
+        limits = (scorer.kappa20, scorer.most, within, *slack_terms(d))
         centroids = scorer.centroids.astype(np.float64)
         shift = np.zeros(-(-d // QUAD) * QUAD, scorer.frame.shift.dtype)
         shift[:d] = scorer.frame.shift

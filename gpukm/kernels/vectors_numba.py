@@ -237,3 +237,29 @@ def store_tile(typing: Any, rows: Any, operand: Any, base: Any, scores: Any, dep
         return context.get_dummy_value()
 
     return signature, emit
+
+
+@intrinsic
+def square_strip(typing: Any, rows: Any, out: Any, depth: Any) -> Any:
+    """The squared lengths of ROWS rows, summed feature by feature: `rows` (depth, ROWS) and `out` (ROWS,) float32."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, out, depth = arguments
+        entry, loop, done = builder.block, *(builder.append_basic_block(name) for name in ("squares", "lengths"))
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        f, x, *sums = builder.phi(_I64), builder.phi(_I64), *(builder.phi(_FLOATS) for _ in range(PANELS))
+        vectors = [_load(builder, x, 4 * LANES * p, _FLOATS) for p in range(PANELS)]
+        longer = [builder.call(_fma(builder, _FLOATS), [v, v, s]) for v, s in zip(vectors, sums, strict=True)]
+        following = [builder.add(value, ir.Constant(_I64, by)) for value, by in ((f, 1), (x, 4 * ROWS))]
+        begun = [ir.Constant(_I64, 0), rows, *[ir.Constant(_FLOATS, [0.0] * LANES)] * PANELS]
+        for phi, start, after in zip((f, x, *sums), begun, (*following, *longer), strict=True):
+            phi.add_incoming(start, entry)
+            phi.add_incoming(after, loop)
+        builder.cbranch(builder.icmp_signed("<", following[0], depth), loop, done)
+        builder.position_at_end(done)
+        for p in range(PANELS):
+            _store(builder, longer[p], out, 4 * LANES * p)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), emit
