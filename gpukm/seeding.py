@@ -62,10 +62,13 @@ def _kmeans_plusplus(
 ) -> NDArray[np.int64]:
     trials = 2 + int(np.log(k)) if trials is None else trials
     chosen = [int(potential.draw(rng.random(1))[0])]
-    for _ in range(k - 1):
-        potential.commit(source.rows(np.array(chosen[-1:]))[0])
-        candidates = potential.draw(rng.random(trials))
-        chosen.append(int(candidates[potential.best(source.rows(candidates))]))
+    fractions = rng.random((k - 1, trials))
+    while len(chosen) < k:
+        chosen += potential.ahead(chosen[-1], fractions[len(chosen) - 1 :])
+        if len(chosen) < k:
+            potential.commit(source.rows(np.array(chosen[-1:]))[0])
+            candidates = potential.draw(fractions[len(chosen) - 1])
+            chosen.append(int(candidates[potential.best(source.rows(candidates))]))
     return np.array(chosen, np.int64)
 
 

@@ -284,6 +284,14 @@ class Potential:
             self._visit(visit)
         self._D = D
 
+    def ahead(self, row: int, fractions: NDArray[np.float64]) -> list[int]:
+        """Rounds of k-means++ from the centre `row` on, one for each of `fractions` (m, t); here none.
+
+        A round lowers D by the last centre, draws t candidates and makes the best the next centre. Returns the centres
+        in order; fewer than m where a round is for the caller to do, as it is here with all.
+        """
+        return []
+
     def farthest(self) -> int:
         """The row with the greatest D among those with weight; ties go to the lowest hash."""
         D = self._nearest() if self._weights is None else np.where(self._weights > 0, self._nearest(), -1.0)
