@@ -9,6 +9,7 @@ from emulator import EmulatedGpu, build
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpukm import KMeans, placing
 from gpukm.array_source import ArraySource
 from gpukm.device_source import DeviceSource
 from gpukm.kernels import hash_rows, plusplus_cuda
@@ -170,3 +171,17 @@ def test_the_best_candidate_is_the_reference_s(number, weighted, count):
     for potential in (reference, device):
         potential.commit(X[0])
     assert device.best(candidates) == reference.best(candidates)
+
+
+@pytest.mark.parametrize("init", ["k-means++", "k-means||"])
+def test_the_best_of_several_runs_is_the_reference_s(init, monkeypatch):
+    """n_init runs with rows on the device: equal to the CPU's, weights included."""
+    monkeypatch.setattr(placing, "gpu", lambda number=None: EmulatedGpu())
+    rng = np.random.default_rng(6)
+    X = rng.normal(0, 1, (500, 2)).astype(np.float32)
+    options = {"n_clusters": 7, "init": init, "n_init": 3, "random_state": 1}
+    for weights in (None, rng.integers(0, 3, 500)):
+        cpu, cuda = (KMeans(**options, device=where).fit(X, sample_weight=weights) for where in ("cpu", "cuda"))
+        assert cuda.engine_ == "cuda" and cuda.inertia_ == cpu.inertia_
+        np.testing.assert_array_equal(cuda.cluster_centers_, cpu.cluster_centers_)
+        np.testing.assert_array_equal(cuda.labels_, cpu.labels_)

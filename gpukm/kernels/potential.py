@@ -257,6 +257,16 @@ class Potential:
         """Begin with the distances (n,) to centres that were chosen in another way; kept, and lowered in place."""
         self._D, self._parts = D, None
 
+    def take(self, D: NDArray[np.float64]) -> Any:
+        """Lower D to the distances (n,) to other centres; (n,) whether that lowered it, None where there was none."""
+        self._parts = None
+        if self._D is None:
+            self._D = D
+            return None
+        nearer = D < self._D
+        np.minimum(self._D, D, out=self._D)
+        return nearer
+
     def commit(self, centroid: NDArray) -> None:
         """Lower D by the centre `centroid` (d,)."""
         self._parts = None

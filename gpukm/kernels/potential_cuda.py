@@ -73,8 +73,10 @@ class DevicePotential(Potential):
     def _D(self, D: NDArray[np.float64] | None) -> None:
         self._device_D = self._largest = None
         if D is not None:
-            self._device_D = self._gpu.to_device(D)
-            self._largest = self._device_D.max().reshape(1).view(np.uint64)
+            self._set(self._gpu.to_device(D))
+
+    def _set(self, D: Array) -> None:
+        self._device_D, self._largest = D, D.max().reshape(1).view(np.uint64)
 
     @property
     def _hashes(self) -> NDArray[np.uint64]:  # type: ignore[override]
@@ -153,6 +155,13 @@ class DevicePotential(Potential):
         self._lower(candidate, False, D)
         before, after = (integer(self._exact_sum(values), 0, 0)[0] for values in (self._device_D, D))
         return before - after
+
+    def take(self, D: Array) -> Array:
+        """Lower D to the distances (n,) to other centres, on the device; see `Potential.take`."""
+        before, self._parts = self._device_D, None
+        nearer = None if before is None else D < before
+        self._set(D if before is None else self._gpu.xp.minimum(D, before))
+        return nearer
 
     def _lower(self, centroid: NDArray, initial: bool, D: Array) -> Array:
         largest = self._gpu.zeros(1, np.uint64)
