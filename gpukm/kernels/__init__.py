@@ -5,6 +5,7 @@ from gpukm.kernels.arrange import codes, gather, order_of, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
 from gpukm.kernels.bounds import Bounds
 from gpukm.kernels.candidates import Candidates
+from gpukm.kernels.colors import count_colors_on_device
 from gpukm.kernels.columns import extremes
 from gpukm.kernels.csr import CSR
 from gpukm.kernels.csr import Scorer as ScorerCSR
@@ -40,6 +41,7 @@ __all__ = [
     "assign_csr",
     "block_rows",
     "codes",
+    "count_colors_on_device",
     "cuda_works",
     "diffuse",
     "engine_name",

@@ -45,6 +45,7 @@ BOXES = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[one k
 TENSOR = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[tensor cores]"
 CORES = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[float32 cores]"
 SEEDS = "test_device_seeding.py::test_the_host_waits_no_more_often_for_many_centres"
+COLOURS = "test_device_colors.py::test_counts_are_those_of_the_host[emulator-19-27-areas]"
 FEW = "test_device_seeding.py::test_few_distinct_rows_and_ties_give_the_reference_s_seeds"
 TIES = "test_device_seeding.py::test_candidates_that_all_but_tie_are_the_host_s"
 CLOSE = "test_device_seeding.py::test_rounds_that_are_too_close_to_call_are_the_host_s"
@@ -267,6 +268,15 @@ MUTANTS = [
         "if (highs[lane] < greatest) highs[lane] = greatest;",
         ONE,
     ),
+    Mutant("colours: each lane adds for its warp", "colors", "&& __ffs((int)same) - 1 == thread % 32", "", COLOURS),
+    Mutant(
+        "colours: counts by plain addition",
+        "colors",
+        "atomicAdd(table + color, (unsigned)__popc(same));",
+        "table[color] += (unsigned)__popc(same);",
+        COLOURS,
+    ),
+    Mutant("colours: a pixel beyond the last counted", "colors", "if (i < n && __ffs", "if (i <= n && __ffs", COLOURS),
     Mutant("step: barrier after packing removed", "lloyd_step", "    __syncthreads();\n\n    Sums", "    Sums", ONE),
     Mutant("assign: last centroid left out", "assign", "c < k ? operand", "c < k - 1 ? operand", CORES),
     Mutant(
