@@ -1,5 +1,7 @@
 """Colours of pixels on a CUDA device: the counts of the host."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,20 @@ def test_a_small_picture_is_counted():
     keys, counts = counted(EmulatedGpu(), image)
     np.testing.assert_array_equal(keys, Histogram().add(image).keys)
     assert counts.sum() == 13 * 23
+
+
+def test_the_last_pixels_of_more_than_two_to_the_31():
+    """Those of the last block, with offsets beyond 32 bits; the others are not in memory."""
+    from emulator import FACTS, EmulatedGpu, build, vast
+
+    build.require()
+    gpu = EmulatedGpu(facts=replace(FACTS, multiprocessors=1 << 24), last_blocks=1)
+    image = vast((2**31 + 100, 3), np.uint8)
+    image[2**31 :] = picture("areas", 10, 10).reshape(-1, 3)
+    keys, counts = counted(gpu, image)
+    expected = Histogram().add(np.ascontiguousarray(image[2**31 :])[None])
+    np.testing.assert_array_equal(keys, expected.keys)
+    np.testing.assert_array_equal(counts, expected.counts)
 
 
 @pytest.fixture

@@ -1,18 +1,19 @@
 """Rounds of k-means++ on a device, without the host: the reference's draws and choices, to the bit."""
 
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from emulator import EmulatedGpu, build
+from emulator import FACTS, EmulatedGpu, build, vast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpukm import KMeans, placing
 from gpukm.array_source import ArraySource
 from gpukm.device_source import DeviceSource
-from gpukm.kernels import hash_rows, plusplus_cuda
+from gpukm.kernels import Frame, hash_rows, plusplus_cuda
 from gpukm.seeding import seed
 
 build.require()
@@ -185,3 +186,25 @@ def test_the_best_of_several_runs_is_the_reference_s(init, monkeypatch):
         assert cuda.engine_ == "cuda" and cuda.inertia_ == cpu.inertia_
         np.testing.assert_array_equal(cuda.cluster_centers_, cpu.cluster_centers_)
         np.testing.assert_array_equal(cuda.labels_, cpu.labels_)
+
+
+def test_the_last_rows_of_more_than_two_to_the_31():
+    """Potentials and gains of the rows of the last block, with offsets beyond 32 bits; nothing else is in memory."""
+    n, first = 2**31 + 100, 2**31  # the last block's
+    gpu = EmulatedGpu(facts=replace(FACTS, multiprocessors=1 << 24), last_blocks=3)  # a block for each candidate
+    rng = np.random.default_rng(7)
+    last = rng.integers(0, 9, (100, 2)).astype(np.float32)
+    X, D, hashes, half = vast((n, 2), np.float32), vast((n,), np.float64), vast((n,), np.uint64), vast((n,), np.float32)
+    X[first:], D[first:], half[first:] = last, rng.integers(0, 40, 100), (last**2).sum(axis=1) / 2
+    hashes[first:] = np.arange(100, dtype=np.uint64) << np.uint64(57)
+    frame = Frame.of(np.zeros(2), np.full(2, 8.0), np.zeros(2, np.float32), np.inf)
+    half[first:] *= np.float32(frame.scale**2)
+    rounds = plusplus_cuda.Rounds(gpu, plusplus_cuda.Rows(X, None, 1.0, hashes, half, None, None, frame))
+    largest = D[first:].max().reshape(1).view(np.uint64)
+    high, low = rounds.parts(D, largest).view(np.int64)
+    unit = 2.0 ** (np.frexp(D[first:].max())[1] - rounds.bits)
+    expected = np.bincount(np.arange(100) << 3 & 1023, D[first:], 1024)
+    np.testing.assert_array_equal((high + low * 2.0**-rounds.bits) * unit, expected)
+    candidates = last[[3, 50, 77]]
+    gains = [(D[first:] - np.minimum(D[first:], ((last - c) ** 2).sum(axis=1))).sum() for c in candidates]
+    assert rounds.best(D, largest, candidates) == np.argmax(gains)

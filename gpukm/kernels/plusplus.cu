@@ -20,7 +20,7 @@
 // IN    ends         (1024)      int64    where in it the rows of each bucket end
 // IN    fractions    (t)         float64  multiples of 2^-53 in [0, 1)
 // OUT   drawn        (t)         int64    rows
-// OUT   rows         (t, d)      Real     their contents
+// OUT   rows         (t, d)      Real     null, or their contents
 // IN    operand      (t, d + 1)  float32  the candidates, as in assign.cu
 // IN    exact        (t, d)      float64  the candidates
 // IN    limits       (2, 4)      float32  from prepare.cu
@@ -211,6 +211,7 @@ search(const Value* X, long long n, int d, const double* D, const double* weight
     __syncthreads();
     const long long row = order[range[0]];
     if (thread() == 0) drawn[blockIdx.x] = row;
+    if (!rows) return;
     for (int j = thread(); j < d; j += 256) rows[(long long)blockIdx.x * d + j] = (Real)X[row * d + j];
 }
 

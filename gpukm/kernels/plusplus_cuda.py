@@ -104,13 +104,9 @@ class Rounds:
             return None
         gpu, parts = self._gpu, self._weight_parts if D is None else self.parts(D, largest)
         self._flags[OPEN] = 0
-        found = self._room(len(fractions))
-        self._search(D, largest, parts, gpu.to_device(fractions), found, None)
-        return None if gpu.to_host(self._flags)[OPEN] else gpu.to_host(found[0])
-
-    def _room(self, count: int) -> tuple[Array, Array]:
-        dtype = np.float64 if self._rows.X.dtype == np.float64 else np.float32
-        return self._gpu.empty(count, np.int64), self._gpu.empty((count, self._d), dtype)
+        drawn = gpu.empty(len(fractions), np.int64)
+        self._search(D, largest, parts, gpu.to_device(fractions), (drawn, None), None)
+        return None if gpu.to_host(self._flags)[OPEN] else gpu.to_host(drawn)
 
     def _weigh(
         self, D: Array, largest: Array, candidates: Array, own: Operands, gains: Array, stop: Array | None
@@ -150,7 +146,8 @@ class Rounds:
         """
         gpu, (m, t), d = self._gpu, fractions.shape, self._d
         own = Operands.of(gpu, self._rows.frame, t, d, halves=False)
-        drawn, candidates = self._room(t)
+        dtype = np.float64 if self._rows.X.dtype == np.float64 else np.float32
+        drawn, candidates = gpu.empty(t, np.int64), gpu.empty((t, d), dtype)
         parts, gains = gpu.zeros((2, BUCKETS), np.uint64), gpu.zeros((2, t), np.uint64)
         largest, chosen = gpu.zeros((m, 1), np.uint64), gpu.empty((m, 1), np.int64)
         stop, at = gpu.zeros(2, np.int32), gpu.to_device(centre.astype(np.float64))
