@@ -106,14 +106,16 @@ class DevicePotential(Potential):
         return largest * self._heaviest
 
     def _exact(self, rows: NDArray | None = None) -> Fraction:
+        D, w, n = self._device_D, self._device_weights, self._n if rows is None else len(rows)
         if rows is not None:
-            return super()._exact(rows)
-        value, shift = integer(self._exact_sum(self._device_D), 0, 0)
+            index = self._gpu.to_device(rows)
+            D, w = (None if values is None else values[index] for values in (D, w))
+        value, shift = integer(self._exact_sum(D, w, n), 0, 0)
         return Fraction(value) * Fraction(2) ** shift
 
-    def _exact_sum(self, D: Array | None) -> Any:
+    def _exact_sum(self, D: Array | None, weights: Array | None, n: int) -> Any:
         sums = DeviceSums.zeros(self._gpu, Grid.of(self._bound(), 2 * self._n), 1)
-        add_scalars(self._gpu, D, self._n, self._device_weights, sums)
+        add_scalars(self._gpu, D, n, weights, sums)
         return sums.to_host(self._gpu)
 
     # the questions
@@ -153,7 +155,8 @@ class DevicePotential(Potential):
     def _exact_gain(self, candidate: NDArray) -> int:
         D = self._all_D().copy()
         self._lower(candidate, False, D)
-        before, after = (integer(self._exact_sum(values), 0, 0)[0] for values in (self._device_D, D))
+        sums = (self._exact_sum(values, self._device_weights, self._n) for values in (self._device_D, D))
+        before, after = (integer(sum_, 0, 0)[0] for sum_ in sums)
         return before - after
 
     def take(self, D: Array) -> Array:
