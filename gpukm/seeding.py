@@ -49,7 +49,7 @@ def seed(
         return _kmeans_parallel(source, n_clusters, rng), None
     potential = source.potential()
     if init == "random":
-        indices = potential.sample(n_clusters, rng)
+        indices = kernels.sample(potential, n_clusters, rng)
     elif init == "maximin":
         indices = _maximin(source, potential, n_clusters, rng)
     else:
@@ -110,5 +110,5 @@ def _random_partition(source: Source, k: int, rng: np.random.Generator) -> NDArr
     centroids = sums.means().astype(source.dtype)
     missing = np.flatnonzero(sums.empty)
     if len(missing):
-        centroids[missing] = source.rows(source.potential().sample(len(missing), rng))
+        centroids[missing] = source.rows(kernels.sample(source.potential(), len(missing), rng))
     return centroids

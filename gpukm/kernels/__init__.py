@@ -20,6 +20,7 @@ from gpukm.kernels.inertia import add_inertia, all_distances, own_distances
 from gpukm.kernels.lloyd_step import lloyd_step
 from gpukm.kernels.potential import Potential
 from gpukm.kernels.potential_csr import PotentialCSR
+from gpukm.kernels.sample import sample
 from gpukm.kernels.transfer import transfer_loop
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "order_of",
     "own_distances",
     "own_distances_csr",
+    "sample",
     "scores",
     "squared_distances_csr",
     "transfer_loop",

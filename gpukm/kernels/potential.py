@@ -295,10 +295,9 @@ class Potential:
         self._D = D
 
     def ahead(self, row: int, fractions: NDArray[np.float64]) -> list[int]:
-        """Rounds of k-means++ from the centre `row` on, one for each of `fractions` (m, t); here none.
+        """Centres of rounds of k-means++ that need not the caller, from `row` on: up to m for `fractions` (m, t).
 
-        A round lowers D by the last centre, draws t candidates and makes the best the next centre. Returns the centres
-        in order; fewer than m where a round is for the caller to do, as it is here with all.
+        A round lowers D by the last centre, draws t candidates and makes the best the next centre. Here there are none.
         """
         return []
 
@@ -308,31 +307,8 @@ class Potential:
         ties = np.flatnonzero(D == D.max())
         return int(ties[np.argmin(self._hashes[ties])])
 
-    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Rows drawn by weight without replacement, all of different content as long as there are enough.
-
-        Drawing `missing` quantiles at once and discarding repeats is drawing one after the other.
-        """
-        chosen: list[int] = []
-        self._D = np.ones(self._n) if self._weights is None else (self._weights > 0).astype(np.float64)
-        while len(chosen) < count and self._bucket_sums().any():
-            self._parts = None
-            for row in self.draw(rng.random(count - len(chosen))):
-                if self._terms(np.array([row]))[0]:
-                    chosen.append(int(row))
-                    self._exclude(self._equal_rows(int(row)))
-        self._D = self._parts = None
-        return np.concatenate([np.array(chosen, np.int64), self.draw(rng.random(count - len(chosen)))])
-
     def _exclude(self, rows: NDArray) -> None:
         self._nearest()[rows] = 0.0
 
     def _hashes_of(self, rows: NDArray) -> NDArray[np.uint64]:
         return self._hashes[rows]
-
-    def _equal_rows(self, row: int) -> NDArray[np.signedinteger]:
-        """All rows with the content of this one."""
-        own = self._hashes_of(np.array([row]))[0]
-        same = self._members(int(own >> np.uint64(64 - BITS)))
-        same = same[self._hashes_of(same) == own]
-        return same[(self._source.rows(same) == self._source.rows(np.array([row]))).all(axis=1)]
