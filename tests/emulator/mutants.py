@@ -48,7 +48,7 @@ SEEDS = "test_device_seeding.py::test_the_host_waits_no_more_often_for_many_cent
 COLOURS = "test_device_colors.py::test_counts_are_those_of_the_host[emulator-19-27-areas]"
 FEW = "test_device_seeding.py::test_few_distinct_rows_and_ties_give_the_reference_s_seeds"
 TIES = "test_device_seeding.py::test_candidates_that_all_but_tie_are_the_host_s"
-CLOSE = "test_device_seeding.py::test_rounds_that_are_too_close_to_call_are_the_host_s[6]"
+CLOSE = "test_device_seeding.py::test_rounds_that_are_too_close_to_call_are_the_host_s[3]"
 
 MUTANTS = [
     Mutant("barrier after loading removed", "nearest", "__syncthreads();", ";", NEAREST, 1),
