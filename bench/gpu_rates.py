@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from gpu_fits import clocked
 
 HERE = Path(__file__).resolve().parent
 # name -> operations of a block of 256 threads in ROUNDS rounds; least architecture; unit
@@ -51,6 +52,7 @@ def measure(gpu, rounds: int = 2048, blocks: int | None = None, copy_bytes: int 
 
         times = seconds(gpu, copy)
         yield {"rate": f"copy in {where}", "per_second": 2 * size / median(times), "unit": "byte, read and written"}
+    yield from transfers(gpu, min(copy_bytes, 1 << 28))
     x, out = gpu.to_device(np.array([0.999, 0.001, 1.0, -1.0], "f4")), gpu.zeros(1, "f4")
     for name, (operations, arch, unit) in KERNELS.items():
         if gpu.facts.arch < arch:
@@ -58,3 +60,35 @@ def measure(gpu, rounds: int = 2048, blocks: int | None = None, copy_bytes: int 
         kernel = Kernel("rates_tensor" if name.startswith("tensor") else "rates", name, (("ROUNDS", rounds),))
         times = seconds(gpu, lambda kernel=kernel: gpu.launch(kernel, (blocks,), (256,), [x, out]))
         yield {"rate": name, "per_second": blocks * operations(rounds) / median(times), "unit": unit}
+    yield from latencies(gpu, Kernel("rates", "ffma", (("ROUNDS", 8),)), [x, out])
+
+
+def transfers(gpu, size: int):
+    """Rows for copies between host and device as gpukm makes them, and to the device from pinned memory."""
+    host, device = np.zeros(size, "u1"), gpu.zeros(size, "u1")
+    copies = {"to the device": lambda: gpu.to_device(host), "to the host": lambda: gpu.to_host(device)}
+    if gpu.xp is not np:
+        import cupyx
+
+        pinned = cupyx.zeros_pinned(size, "u1")
+        copies["to the device, from pinned memory"] = lambda: gpu.to_device(pinned)
+    for name, copy in copies.items():
+        yield {"rate": f"copy {name}", "per_second": size / median(elapsed(gpu, copy)), "unit": "byte"}
+
+
+def latencies(gpu, kernel, args):
+    """Rows for how many launches the host gets rid of a second, and how often it can look at the device."""
+    many = 1 if gpu.xp is np else 1000
+
+    def launches():
+        for _ in range(many):
+            gpu.launch(kernel, (1,), (256,), args)
+
+    for name, work, count in (("launches", launches, many), ("looks of the host", lambda: gpu.to_host(args[1]), 1)):
+        yield {"rate": name, "per_second": count / median(elapsed(gpu, work)), "unit": "one after the other"}
+
+
+def elapsed(gpu, work, repeat: int = 7) -> list[float]:
+    """How long `work` takes the host, until the device is done, each time, after one round that does not count."""
+    clocked(gpu, work)
+    return [clocked(gpu, work) for _ in range(repeat)]

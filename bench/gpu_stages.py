@@ -16,6 +16,7 @@ from pathlib import Path
 import gpu_fits
 import gpu_rates
 import gpu_rounding
+import gpu_seeding
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -110,7 +111,7 @@ def conformance(gpu, end, smoke, **_):
 
 
 def rates(gpu, smoke, **_):
-    """Copies, and each arithmetic unit by itself."""
+    """Copies on the device and to it, launches, and each arithmetic unit by itself."""
     size = {"rounds": 64, "copy_bytes": 1 << 24} if smoke else {}
     yield from gpu_rates.measure(type(gpu)(gpu.device.id, folder=HERE), **size)
 
@@ -123,5 +124,7 @@ STAGES = {
     "rates": rates,
     "bits": gpu_fits.bits,
     "kernels": gpu_fits.kernels,
+    "seeding": gpu_seeding.seeding,
+    "colours": gpu_seeding.colours,
     "fits": gpu_fits.fits,
 }

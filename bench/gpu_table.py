@@ -16,6 +16,8 @@ HEADS = {
     "rates": ("rate", "per_second", "unit"),
     "bits": ("shape", "equal", "unequal"),
     "kernels": ("shape", "ms", "goal", "of_bound", "bound", "by_kernel", "skipped"),
+    "seeding": ("shape", "equal", "ms a centre", "ms in all"),
+    "colours": ("colours", "pixels", "equal", "pixels a second"),
     "fits": ("shape", "contestant", "updates", "ms an update", "inertia", "skipped"),
 }
 

@@ -49,7 +49,7 @@ def seed(
         return _kmeans_parallel(source, n_clusters, rng), None
     potential = source.potential()
     if init == "random":
-        indices = potential.sample(n_clusters, rng)
+        indices = kernels.sample(potential, n_clusters, rng)
     elif init == "maximin":
         indices = _maximin(source, potential, n_clusters, rng)
     else:
@@ -62,10 +62,13 @@ def _kmeans_plusplus(
 ) -> NDArray[np.int64]:
     trials = 2 + int(np.log(k)) if trials is None else trials
     chosen = [int(potential.draw(rng.random(1))[0])]
-    for _ in range(k - 1):
-        potential.commit(source.rows(np.array(chosen[-1:]))[0])
-        candidates = potential.draw(rng.random(trials))
-        chosen.append(int(candidates[potential.best(source.rows(candidates))]))
+    fractions = rng.random((k - 1, trials))
+    while len(chosen) < k:
+        chosen += potential.ahead(chosen[-1], fractions[len(chosen) - 1 :])
+        if len(chosen) < k:
+            potential.commit(source.rows(np.array(chosen[-1:]))[0])
+            candidates = potential.draw(fractions[len(chosen) - 1])
+            chosen.append(int(candidates[potential.best(source.rows(candidates))]))
     return np.array(chosen, np.int64)
 
 
@@ -107,5 +110,5 @@ def _random_partition(source: Source, k: int, rng: np.random.Generator) -> NDArr
     centroids = sums.means().astype(source.dtype)
     missing = np.flatnonzero(sums.empty)
     if len(missing):
-        centroids[missing] = source.rows(source.potential().sample(len(missing), rng))
+        centroids[missing] = source.rows(kernels.sample(source.potential(), len(missing), rng))
     return centroids

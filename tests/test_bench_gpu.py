@@ -17,6 +17,7 @@ import gpu  # noqa: E402
 import gpu_fits  # noqa: E402
 import gpu_rates  # noqa: E402
 import gpu_rounding  # noqa: E402
+import gpu_seeding  # noqa: E402
 import gpu_small  # noqa: E402
 import gpu_stages  # noqa: E402
 import gpu_table  # noqa: E402
@@ -159,9 +160,11 @@ def test_the_experiments_find_how_the_emulator_adds(at_once):
 
 
 def test_every_rate_is_measured(device):
-    """Two copies and each unit; a card without tensor cores of that kind leaves them out."""
-    names = [row["rate"] for row in gpu_rates.measure(device, rounds=8, blocks=1, copy_bytes=1 << 16)]
-    assert names == ["copy in memory", "copy in level-2 cache", *gpu_rates.KERNELS]
+    """Copies, each unit, and what a launch costs; a card without tensor cores of that kind leaves them out."""
+    found = list(gpu_rates.measure(device, rounds=8, blocks=1, copy_bytes=1 << 16))
+    transfers = ["copy to the device", "copy to the host"]
+    names = ["copy in memory", "copy in level-2 cache", *transfers, *gpu_rates.KERNELS, "launches", "looks of the host"]
+    assert [row["rate"] for row in found] == names and all(row["per_second"] > 0 for row in found)
     old = emulator.EmulatedGpu(emulator.Facts(75, 1, 48 << 10, 64 << 10, 1 << 20, "old"), gpu_rates.HERE)
     assert "tensor_f16" not in [row["rate"] for row in gpu_rates.measure(old, rounds=8, blocks=1, copy_bytes=1 << 16)]
 
@@ -211,6 +214,29 @@ def test_the_plain_baseline_is_lloyd(device):
     assert gpu_fits.inertia(device, X, model.cluster_centers_) == pytest.approx(model.inertia_, rel=1e-9)
     with pytest.raises(RuntimeError, match="converged after"):
         gpu_fits.fit(X[:6], X[:5].copy(), 50, "cpu")
+
+
+def test_seeds_and_colours_are_compared_with_the_cpu_s(monkeypatch):
+    """A row a shape, which fails where the device draws other rows or counts other colours."""
+    emulator.build.require()
+    device, end = emulator.EmulatedGpu(), time.monotonic() + 60
+    for row in gpu_seeding.seeding(device, end, True):
+        assert row["equal"] and not row["failed"] and row["ms in all"] > 0
+    found = list(gpu_seeding.colours(device, True))
+    assert [row["colours"] for row in found] == [1, 4096, 1 << 24] and all(row["equal"] for row in found)
+    monkeypatch.setattr(gpu_seeding.np.random, "default_rng", Restless(np.random.default_rng))
+    assert any(row["failed"] and not row["equal"] for row in gpu_seeding.seeding(device, end, True))
+
+
+class Restless:
+    """Makes generators, with another seed each time where the seed is 0."""
+
+    def __init__(self, make):
+        self.make, self.calls = make, 0
+
+    def __call__(self, seed):
+        self.calls += 1
+        return self.make(self.calls if seed == 0 else seed)
 
 
 def test_the_small_fits_are_equal_to_themselves(capsys):

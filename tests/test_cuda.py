@@ -100,7 +100,7 @@ def test_a_fit_on_the_device_has_the_bits_of_the_reference(gpu, n, d, k, dtype, 
     np.testing.assert_array_equal(gpu.to_host(device.assign(C)), reference.assign(C))
 
 
-@pytest.mark.parametrize("init", ["k-means++", "random", "maximin", "random-partition"])
+@pytest.mark.parametrize("init", ["k-means++", "k-means||", "random", "maximin", "random-partition"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_device_draws_the_reference_s_seeds(gpu, init, weighted):
     """Rows with many copies of each, so that ties and zero potentials are met."""

@@ -38,8 +38,10 @@ def test_all_kernels_agree_with_the_reference(case):
     expected, found = reference.stats(), device.stats()
     for name in ("minimum", "maximum", "mean", "total_weight", "totss"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
-    start, chosen = seed(reference, k, "k-means++", np.random.default_rng(1))
-    np.testing.assert_array_equal(seed(device, k, "k-means++", np.random.default_rng(1))[1], chosen)
+    few = min(k, 6)  # rounds cost ThreadSanitizer a second each
+    chosen = seed(reference, few, "k-means++", np.random.default_rng(1))[1]
+    np.testing.assert_array_equal(seed(device, few, "k-means++", np.random.default_rng(1))[1], chosen)
+    start = seed(reference, k, "k-means++", np.random.default_rng(1))[0]
     start[-1], start[-2] = start[0], start[-2] + 1000  # one that ties, one that gets no row
     for options in ({}, {"callback": lambda step: False}):  # launched ahead, and one at a time
         reference.reset()

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukm import kernels
 from gpukm._files import PathLike
 from gpukm.color.counts import MAX_COLORS, TABLE_FROM, Counts
 from gpukm.color.keys import unpack
-from gpukm.color.pixels import Alpha, check_importance, open_pixels
+from gpukm.color.pixels import Alpha, check_importance, open_pixels, rgb_device
 
 if TYPE_CHECKING:
     from gpukm.color.errors import Errors
@@ -63,7 +64,8 @@ class Histogram(Counts):
         Parameters
         ----------
         image : str or path, PIL.Image.Image, or array
-            As in `gpukm.color.quantize`.
+            As in `gpukm.color.quantize`. Opaque 8-bit pixels on a CUDA device are counted there, where CuPy is
+            installed and no importance is given; others are copied to the host.
         importance : array of shape (height, width), optional
             How much each pixel weighs in a fit: floats from 0 to 1 (rounded to 1/255), or uint8 from 0 to 255.
         alpha, background
@@ -76,6 +78,12 @@ class Histogram(Counts):
         """
         treat = Alpha(alpha, background)
         part = Histogram()  # so that an image that turns out to be bad leaves this one as it was
+        device = rgb_device(image) if importance is None else None
+        if device is not None:
+            for keys, counts in kernels.count_colors_on_device(image, device):
+                part._add_sorted(keys, counts, None, (8, False))
+            self.merge(part)
+            return self
         with open_pixels(image) as pixels:
             weights = None if importance is None else check_importance(importance, (pixels.height, pixels.width))
             many = pixels.height * pixels.width >= TABLE_FROM

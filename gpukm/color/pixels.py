@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm._arrays import is_array, to_numpy
+from gpukm._arrays import cuda_device, is_array, to_numpy
 from gpukm.color.palette import parse_hex
+from gpukm.kernels import cuda_works
 
 STRIP_PIXELS = 1 << 20
 UNIT = 255  # the weight of a pixel for which no importance is given: importance 1 is 255
@@ -81,6 +82,15 @@ def open_pixels(image: Any) -> AbstractContextManager[Pixels]:
     if hasattr(image, "strips") and hasattr(image, "width"):
         return nullcontext(image)
     return nullcontext(ArrayPixels(image))
+
+
+def rgb_device(image: Any) -> int | None:
+    """The number of the CUDA device on which an array of opaque 8-bit pixels (height, width, 3) can be counted."""
+    number = cuda_device(image)
+    if number is None or not cuda_works() or str(image.dtype).rpartition(".")[2] != "uint8":
+        return None
+    shape = tuple(image.shape)
+    return number if len(shape) == 3 and shape[2] == 3 and 0 not in shape else None
 
 
 class Alpha:

@@ -5,6 +5,7 @@ from gpukm.kernels.arrange import codes, gather, order_of, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
 from gpukm.kernels.bounds import Bounds
 from gpukm.kernels.candidates import Candidates
+from gpukm.kernels.colors import count_colors_on_device
 from gpukm.kernels.columns import extremes
 from gpukm.kernels.csr import CSR
 from gpukm.kernels.csr import Scorer as ScorerCSR
@@ -19,6 +20,7 @@ from gpukm.kernels.inertia import add_inertia, all_distances, own_distances
 from gpukm.kernels.lloyd_step import lloyd_step
 from gpukm.kernels.potential import Potential
 from gpukm.kernels.potential_csr import PotentialCSR
+from gpukm.kernels.sample import sample
 from gpukm.kernels.transfer import transfer_loop
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "assign_csr",
     "block_rows",
     "codes",
+    "count_colors_on_device",
     "cuda_works",
     "diffuse",
     "engine_name",
@@ -52,6 +55,7 @@ __all__ = [
     "order_of",
     "own_distances",
     "own_distances_csr",
+    "sample",
     "scores",
     "squared_distances_csr",
     "transfer_loop",

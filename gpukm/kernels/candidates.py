@@ -28,7 +28,7 @@ class Candidates:
     def __init__(self, source: Any) -> None:
         self._source = source
         self._potential = source.potential()
-        self._owner = np.zeros(source.n_samples, np.int32)
+        self._owner: Any = None  # (n,) int32, where the source has its labels
         self._count = 0
 
     def draw(self, fractions: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -38,12 +38,11 @@ class Candidates:
     def commit_all(self, centroids: NDArray) -> None:
         """Lower D by the centres `centroids` (m, d)."""
         labels = self._source.assign(centroids)
-        new = to_numpy(self._source.own_distances(centroids, labels))
-        D = self._potential._D
-        nearer = np.ones(len(new), np.bool_) if D is None else new < D
-        np.copyto(self._owner, to_numpy(labels) + np.int32(self._count), where=nearer)
-        self._potential._D = new if D is None else np.minimum(D, new)
-        self._potential._parts = None
+        nearer = self._potential.take(self._source.own_distances(centroids, labels))
+        if nearer is None:
+            self._owner = labels
+        else:
+            self._owner[nearer] = labels[nearer] + np.int32(self._count)
         self._count += len(centroids)
 
     @property
@@ -55,9 +54,11 @@ class Candidates:
         """(centres,) the weight of the rows nearest to each, an exact sum rounded once."""
         weights: NDArray[np.float64] | None = self._source.sample_weight
         if weights is None:
-            return np.bincount(self._owner, minlength=self._count).astype(np.float64)
+            sizes: NDArray[np.int64] = self._source.sizes(self._owner, self._count)
+            return sizes.astype(np.float64)
+        owner = to_numpy(self._owner)
         sums = sums_like(Grid.of(float(weights.max()), len(weights)), self._count)
         for start in range(0, len(weights), 1 << 15):
             part = slice(start, start + (1 << 15))
-            accumulate_scalars(np.ones(len(weights[part])), self._owner[part], weights[part], sums)
+            accumulate_scalars(np.ones(len(weights[part])), owner[part], weights[part], sums)
         return sums.totals()[:, 0]

@@ -257,6 +257,16 @@ class Potential:
         """Begin with the distances (n,) to centres that were chosen in another way; kept, and lowered in place."""
         self._D, self._parts = D, None
 
+    def take(self, D: NDArray[np.float64]) -> Any:
+        """Lower D to the distances (n,) to other centres; (n,) whether that lowered it, None where there was none."""
+        self._parts = None
+        if self._D is None:
+            self._D = D
+            return None
+        nearer = D < self._D
+        np.minimum(self._D, D, out=self._D)
+        return nearer
+
     def commit(self, centroid: NDArray) -> None:
         """Lower D by the centre `centroid` (d,)."""
         self._parts = None
@@ -284,37 +294,21 @@ class Potential:
             self._visit(visit)
         self._D = D
 
+    def ahead(self, row: int, fractions: NDArray[np.float64]) -> list[int]:
+        """Centres of rounds of k-means++ that need not the caller, from `row` on: up to m for `fractions` (m, t).
+
+        A round lowers D by the last centre, draws t candidates and makes the best the next centre. Here there are none.
+        """
+        return []
+
     def farthest(self) -> int:
         """The row with the greatest D among those with weight; ties go to the lowest hash."""
         D = self._nearest() if self._weights is None else np.where(self._weights > 0, self._nearest(), -1.0)
         ties = np.flatnonzero(D == D.max())
         return int(ties[np.argmin(self._hashes[ties])])
 
-    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Rows drawn by weight without replacement, all of different content as long as there are enough.
-
-        Drawing `missing` quantiles at once and discarding repeats is drawing one after the other.
-        """
-        chosen: list[int] = []
-        self._D = np.ones(self._n) if self._weights is None else (self._weights > 0).astype(np.float64)
-        while len(chosen) < count and self._bucket_sums().any():
-            self._parts = None
-            for row in self.draw(rng.random(count - len(chosen))):
-                if self._terms(np.array([row]))[0]:
-                    chosen.append(int(row))
-                    self._exclude(self._equal_rows(int(row)))
-        self._D = self._parts = None
-        return np.concatenate([np.array(chosen, np.int64), self.draw(rng.random(count - len(chosen)))])
-
     def _exclude(self, rows: NDArray) -> None:
         self._nearest()[rows] = 0.0
 
     def _hashes_of(self, rows: NDArray) -> NDArray[np.uint64]:
         return self._hashes[rows]
-
-    def _equal_rows(self, row: int) -> NDArray[np.signedinteger]:
-        """All rows with the content of this one."""
-        own = self._hashes_of(np.array([row]))[0]
-        same = self._members(int(own >> np.uint64(64 - BITS)))
-        same = same[self._hashes_of(same) == own]
-        return same[(self._source.rows(same) == self._source.rows(np.array([row]))).all(axis=1)]

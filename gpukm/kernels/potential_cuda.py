@@ -1,6 +1,7 @@
 """potential, CUDA: what k-means++ asks of all rows, on the device; `Potential` chooses. Kernels in potential.cu.
 
-D, hashes and their order stay on the device; the host sees 1,024 sums a draw, the rows of a bucket, and the gains.
+D, hashes and their order stay on the device, where plusplus.cu answers in integers; what these leave open `Potential`
+settles, which asks for more: the rows of a bucket, exact sums.
 """
 
 from fractions import Fraction
@@ -9,19 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.exact import TINY, U32, Grid, integer, margin
+from gpukm.exact import Grid, integer
 from gpukm.kernels._nvrtc import Configuration, Kernel
 from gpukm.kernels.accumulate_cuda import DeviceSums, blocks, value_define
 from gpukm.kernels.assign import Scorer
 from gpukm.kernels.hashing import hash_factors
 from gpukm.kernels.inertia_cuda import add_scalars
-from gpukm.kernels.potential import BUCKETS, Potential
+from gpukm.kernels.plusplus_cuda import AT_ONCE, BUCKETS, Rounds, Rows
+from gpukm.kernels.potential import Potential
 
 Array = Any  # on the device
 
 CONFIGURATIONS = [
-    Configuration(Kernel("potential", name, (("VALUE", size),)), 75, 128, 8192)
-    for name in ("hash_rows", "lower", "bucket_sums", "gains")
+    Configuration(Kernel("potential", name, (("VALUE", size),)), 75, 64, 0)
+    for name in ("hash_rows", "lower")
     for size in (1, 4, 8)
 ]
 
@@ -39,29 +41,27 @@ class DevicePotential(Potential):
         self._n = source.n_samples
         self._weights = source.sample_weight
         self._device_weights = source.device_weights
+        self._heaviest = 1.0 if self._weights is None else float(self._weights.max())
         self._order = None
         self._parts = None
         self._device_D: Array | None = None
-        self._largest = 1.0
+        self._largest: Array | None = None  # (1,) bits of the greatest D
         gpu, d = self._gpu, source.n_features
-        self._device_hashes, self._half = gpu.empty(self._n, np.uint64), gpu.empty(self._n, np.float32)
+        self._device_hashes, half = gpu.empty(self._n, np.uint64), gpu.empty(self._n, np.float32)
         factors = gpu.to_device(hash_factors(d))
-        self._frame = gpu.to_device(source.frame.shift), np.float64(source.frame.scale)
-        self._launch("hash_rows", (*self._frame, factors, self._device_hashes, self._half))
-        order = gpu.xp.argsort(self._device_hashes, kind="stable")
-        self._device_order = order
-        counts = gpu.zeros(BUCKETS, np.uint64)
-        self._launch_values("bucket_sums", (self._device_hashes, None, np.float64(1.0), counts), None)
-        self._ends = np.cumsum(gpu.to_host(counts).astype(np.int64))
+        frame = gpu.to_device(source.frame.shift), np.float64(source.frame.scale)
+        self._launch("hash_rows", (*frame, factors, self._device_hashes, half))
+        self._device_order = gpu.xp.argsort(self._device_hashes, kind="stable")
+        counts = gpu.xp.bincount((self._device_hashes >> np.uint64(54)).astype(np.int64), minlength=BUCKETS)
+        ends = gpu.xp.cumsum(counts)
+        self._ends = gpu.to_host(ends)
+        own = (self._device_hashes, half, self._device_order, ends)
+        self._rounds = Rounds(gpu, Rows(self._X, self._device_weights, self._heaviest, *own, source.frame))
 
     def _launch(self, name: str, args: tuple) -> None:
         head = (self._X, np.int64(self._n), np.int32(self._X.shape[1]))
         kernel = Kernel("potential", name, (value_define(self._X),))
         self._gpu.launch(kernel, blocks(self._gpu.facts, -(-self._n // 256)), (256,), head + args)
-
-    def _launch_values(self, name: str, args: tuple, D: Array | None) -> None:
-        kernel = Kernel("potential", name, (value_define(self._X),))
-        self._gpu.launch(kernel, blocks(self._gpu.facts, -(-self._n // 256)), (256,), (D, np.int64(self._n), *args))
 
     # D and the hashes on the host, for the rare questions that `Potential` answers there
 
@@ -71,8 +71,12 @@ class DevicePotential(Potential):
 
     @_D.setter
     def _D(self, D: NDArray[np.float64] | None) -> None:
-        self._device_D = None if D is None else self._gpu.to_device(D)
-        self._largest = 1.0 if D is None else float(D.max())
+        self._device_D = self._largest = None
+        if D is not None:
+            self._set(self._gpu.to_device(D))
+
+    def _set(self, D: Array) -> None:
+        self._device_D, self._largest = D, D.max().reshape(1).view(np.uint64)
 
     @property
     def _hashes(self) -> NDArray[np.uint64]:  # type: ignore[override]
@@ -98,61 +102,75 @@ class DevicePotential(Potential):
         return self._gpu.to_host(self._device_order[start : self._ends[bucket]]).astype(np.int64)
 
     def _bound(self) -> float:
-        return self._largest * (float(self._weights.max()) if self._weights is not None else 1.0)
+        largest = 1.0 if self._largest is None else float(self._gpu.to_host(self._largest).view(np.float64)[0])
+        return largest * self._heaviest
 
     def _exact(self, rows: NDArray | None = None) -> Fraction:
+        D, w, n = self._device_D, self._device_weights, self._n if rows is None else len(rows)
         if rows is not None:
-            return super()._exact(rows)
-        value, shift = integer(self._exact_sum(self._device_D), 0, 0)
+            index = self._gpu.to_device(rows)
+            D, w = (None if values is None else values[index] for values in (D, w))
+        value, shift = integer(self._exact_sum(D, w, n), 0, 0)
         return Fraction(value) * Fraction(2) ** shift
 
-    def _exact_sum(self, D: Array | None) -> Any:
+    def _exact_sum(self, D: Array | None, weights: Array | None, n: int) -> Any:
         sums = DeviceSums.zeros(self._gpu, Grid.of(self._bound(), 2 * self._n), 1)
-        add_scalars(self._gpu, D, self._n, self._device_weights, sums)
+        add_scalars(self._gpu, D, n, weights, sums)
         return sums.to_host(self._gpu)
 
     # the questions
 
-    def _unit(self) -> float:
-        """What one of the integer parts of the potential counts: n of them and their roundings fit an int64."""
-        power = int(np.frexp(self._bound())[1]) + self._n.bit_length() + 1 - 62
-        return float(np.ldexp(1.0, max(power, -1000)))
+    def draw(self, fractions: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Rows at these quantiles of the potential; see `Potential.draw`."""
+        rows = self._rounds.draw(self._device_D, self._largest, fractions)
+        return super().draw(fractions) if rows is None else rows
+
+    def best(self, candidates: NDArray) -> int:
+        """Index of the candidate that leaves the least potential; see `Potential.best`."""
+        found = self._rounds.best(self._all_D(), self._largest, self._gpu.to_device(candidates))
+        return super().best(candidates) if found is None else found
+
+    def ahead(self, row: int, fractions: NDArray[np.float64]) -> list[int]:
+        """Rounds that the device does by itself; see `Potential.ahead`."""
+        initial = self._device_D is None
+        D = self._gpu.empty(self._n, np.float64) if initial else self._device_D
+        centre = self._source.rows(np.array([row]))[0]
+        chosen, self._largest = self._rounds.run(D, centre, fractions[:AT_ONCE], initial=initial)
+        self._device_D, self._parts = D, None
+        return [int(row) for row in chosen]
 
     def _bucket_sums(self) -> NDArray[np.float64]:
-        parts, unit = self._gpu.zeros(BUCKETS, np.uint64), self._unit()
-        args = (self._device_hashes, self._device_weights, np.float64(1 / unit), parts)
-        self._launch_values("bucket_sums", args, self._device_D)
-        return self._gpu.to_host(parts).view(np.int64) * unit
+        high, low = self._gpu.to_host(self._rounds.parts(self._device_D, self._largest)).view(np.int64)
+        unit = Grid.of(self._bound(), 1).exponents[0] - self._rounds.bits
+        return np.ldexp(high.astype(np.float64), unit) + np.ldexp(low.astype(np.float64), unit - self._rounds.bits)
 
     def _doubt(self, total: float) -> float:
-        return super()._doubt(total) + self._n * self._unit()
+        unit = Grid.of(self._bound(), 1).exponents[0] - 2 * self._rounds.bits
+        return super()._doubt(total) + float(np.ldexp(self._n, unit))
 
     def _weigh(self, candidates: NDArray, scorer: Scorer) -> tuple[NDArray, NDArray]:
-        t = len(candidates)
-        kappa = margin(self._X.shape[1], U32)
-        gpu = self._gpu
-        if scorer.hopeless:  # nothing is known: all are settled exactly
-            return np.zeros(t), np.ones(t)
-        totals, highest = gpu.zeros((2, t), np.float64), gpu.zeros(2, np.uint32)
-        scalars = gpu.to_device(np.array([scorer.frame.scale**2 / 2, kappa, TINY]))
-        operand = gpu.to_device(scorer.operand)
-        args = (np.int32(t), *self._frame, operand, scalars, self._half, self._device_D, self._device_weights)
-        self._launch("gains", (*args, totals, highest))
-        total, near = gpu.to_host(totals)
-        ceiling, longest = gpu.to_host(highest).view(np.float32).astype(np.float64)
-        return total, near * (4 * kappa * (scorer.squares + ceiling + 4 * longest) + TINY)
+        """Nothing is known: all are settled exactly."""
+        return np.zeros(len(candidates)), np.ones(len(candidates))
 
     def _exact_gain(self, candidate: NDArray) -> int:
         D = self._all_D().copy()
         self._lower(candidate, False, D)
-        before, after = (integer(self._exact_sum(values), 0, 0)[0] for values in (self._device_D, D))
+        sums = (self._exact_sum(values, self._device_weights, self._n) for values in (self._device_D, D))
+        before, after = (integer(sum_, 0, 0)[0] for sum_ in sums)
         return before - after
 
-    def _lower(self, centroid: NDArray, initial: bool, D: Array) -> float:
+    def take(self, D: Array) -> Array:
+        """Lower D to the distances (n,) to other centres, on the device; see `Potential.take`."""
+        before, self._parts = self._device_D, None
+        nearer = None if before is None else D < before
+        self._set(D if before is None else self._gpu.xp.minimum(D, before))
+        return nearer
+
+    def _lower(self, centroid: NDArray, initial: bool, D: Array) -> Array:
         largest = self._gpu.zeros(1, np.uint64)
         centre = self._gpu.to_device(centroid.astype(np.float64))
-        self._launch("lower", (centre, np.int32(initial), D, largest))
-        return float(self._gpu.to_host(largest).view(np.float64)[0])
+        self._launch("lower", (centre, np.int32(initial), D, largest, None))
+        return largest
 
     def commit(self, centroid: NDArray) -> None:
         """Lower D by the centre `centroid` (d,)."""

@@ -44,6 +44,11 @@ ONE = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[one ker
 BOXES = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[one kernel, boxes]"
 TENSOR = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[tensor cores]"
 CORES = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[float32 cores]"
+SEEDS = "test_device_seeding.py::test_the_host_waits_no_more_often_for_many_centres"
+COLOURS = "test_device_colors.py::test_counts_are_those_of_the_host[emulator-19-27-areas]"
+FEW = "test_device_seeding.py::test_few_distinct_rows_and_ties_give_the_reference_s_seeds"
+TIES = "test_device_seeding.py::test_candidates_that_all_but_tie_are_the_host_s"
+CLOSE = "test_device_seeding.py::test_rounds_that_are_too_close_to_call_are_the_host_s[3]"
 
 MUTANTS = [
     Mutant("barrier after loading removed", "nearest", "__syncthreads();", ";", NEAREST, 1),
@@ -232,11 +237,30 @@ MUTANTS = [
     ),
     Mutant(
         "seeding: a bucket's sum by plain addition",
-        "potential",
-        "atomicAdd(&near[hashes[row] >> 54], (unsigned long long)(long long)rint(term * unit));",
-        "near[hashes[row] >> 54] += (unsigned long long)(long long)rint(term * unit);",
+        "plusplus",
+        "atomicAdd(&near[bucket], (unsigned long long)term.high);",
+        "near[bucket] += (unsigned long long)term.high;",
         ONE,
     ),
+    Mutant("draws: warps do not see those before", "plusplus", "add(own, warps[w]);", ";", SEEDS),
+    Mutant(
+        "draws: a range read before it is written",
+        "plusplus",
+        "        __syncthreads();\n        const long long first",
+        "        const long long first",
+        SEEDS,
+    ),
+    Mutant("draws: an open one taken for certain", "plusplus", "atomicOr(flags + OPEN, 1);", ";", CLOSE, 2),
+    Mutant("candidates: rows beyond the last weighed", "plusplus", "(there && u < count", "(u < count", SEEDS),
+    Mutant("candidates: gains of the round before", "plusplus", "gains[i] = 0;", ";", SEEDS),
+    Mutant(
+        "candidates: the last of equals",
+        "plusplus",
+        "if (less(widened({gains[leader], gains[t + leader]}, bits), widened({gains[u], gains[t + u]}, bits)))",
+        "if (!less(widened({gains[u], gains[t + u]}, bits), widened({gains[leader], gains[t + leader]}, bits)))",
+        FEW,
+    ),
+    Mutant("candidates: an open choice made", "plusplus", "atomicOr(&is_open, 1);", ";", TIES),
     Mutant(
         "columns: an extreme by plain comparison",
         "columns",
@@ -244,6 +268,15 @@ MUTANTS = [
         "if (highs[lane] < greatest) highs[lane] = greatest;",
         ONE,
     ),
+    Mutant("colours: each lane adds for its warp", "colors", "&& __ffs((int)same) - 1 == thread % 32", "", COLOURS),
+    Mutant(
+        "colours: counts by plain addition",
+        "colors",
+        "atomicAdd(table + color, (unsigned)__popc(same));",
+        "table[color] += (unsigned)__popc(same);",
+        COLOURS,
+    ),
+    Mutant("colours: a pixel beyond the last counted", "colors", "if (i < n && __ffs", "if (i <= n && __ffs", COLOURS),
     Mutant("step: barrier after packing removed", "lloyd_step", "    __syncthreads();\n\n    Sums", "    Sums", ONE),
     Mutant("assign: last centroid left out", "assign", "c < k ? operand", "c < k - 1 ? operand", CORES),
     Mutant(
