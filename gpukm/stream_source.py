@@ -20,6 +20,7 @@ from gpukm.chunks import Chunks
 
 READING = 0.5  # of max_memory, for chunks; the rest is for what is computed with one of them
 _KEPT = 1 / 16  # of max_memory, for rows that were asked for by their index
+_FETCHED = 1 / 8  # of max_memory, for rows that are asked for at once; making them takes as much again
 _VALUES = 1 << 18  # of a chunk that a thread looks at in one go
 
 
@@ -62,7 +63,9 @@ class StreamSource(ArraySource):
         self._chunks = chunks
         self._first = 0  # the number of the chunk's first row
         self._known: dict[int, NDArray] = {}  # rows that were asked for
-        self._most_known = int(max_memory * _KEPT) // (self.n_features * self.dtype.itemsize)
+        row_bytes = self.n_features * self.dtype.itemsize
+        self._most_known = int(max_memory * _KEPT) // row_bytes
+        self.fetched = int(max_memory * _FETCHED) // (row_bytes + 32)  # 32: of their numbers, sorted
 
     def _extremes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return self._surveyed
@@ -98,7 +101,9 @@ class StreamSource(ArraySource):
         return np.array([self._known[index] for index in wanted.tolist()], self.dtype).reshape(-1, self.n_features)
 
     def _read(self, indices: NDArray[np.int64]) -> NDArray:
-        return np.ascontiguousarray(self._chunks.rows(indices), self.dtype) + self.dtype.type(0)
+        rows = np.ascontiguousarray(self._chunks.rows(indices), self.dtype)
+        rows += self.dtype.type(0)
+        return rows
 
     def arrange(self, n_clusters: int) -> None:
         """Leave the rows in the order in which they come."""
