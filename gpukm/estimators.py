@@ -195,7 +195,7 @@ class KMeans(FittingCentroids):
                 stacklevel=3,
             )
 
-        source.stats()  # the first look at the values: raises for NaN and infinity
+        source.look()  # raises for NaN and infinity
         source.arrange(int(self.n_clusters))
         if checkpoint is not None:
             checkpoint.match(fit_identity(self, source, n_init, drawn_from))
@@ -205,7 +205,7 @@ class KMeans(FittingCentroids):
             n_init,
             rng,
             max_iter=int(self.max_iter),
-            tol=self._tolerance(source),
+            tol=self._tolerance,
             callback=self.callback,
             verbose=bool(self.verbose),
             search=search,

@@ -172,8 +172,9 @@ class MiniBatchKMeans(FittingCentroids):
         source, samples, names, _ = open_samples(self, X, sample_weight)
         rng = validation.check_random_state(self.random_state)
         source.bounds()  # the first look at the values: raises for NaN and infinity
-        tol = self._tolerance(source)
-        draws = Draws(source)
+        if self.compute_labels or self.refine or self.tol > 0:
+            source.look()  # the pass for the draws brings the statistics
+        draws, tol = Draws(source), self._tolerance(source)
         state = State.of(self._first(samples, source, draws, rng))
         batch_size = min(int(self.batch_size), draws.n_rows)
         steps = int(self.max_iter) * draws.n_rows // batch_size
