@@ -297,8 +297,7 @@ class MiniBatchKMeans(FittingCentroids):
             return {} if result is None else {"inertia_": float(result.inertia)}
         if result is not None:
             return self._of_rows(source, result.labels, result.withinss, result.inertia, like)
-        labels = source.assign(centroids)
-        return self._of_rows(source, labels, *source.inertia(centroids, labels), like)
+        return self._of_rows(source, *source.labelled(centroids), like)
 
     def _keep(self, state: State, rng: np.random.Generator, like: Array, source: ArraySource) -> None:
         """Set what the next `partial_fit` goes on from."""

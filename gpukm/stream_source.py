@@ -4,7 +4,7 @@ Beside `max_memory` it keeps for each row 12 bytes (two labels, the margin of th
 and 8 if there are weights. Each question to the source is one pass over the rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import cached_property
 from queue import LifoQueue
@@ -16,8 +16,9 @@ from numpy.typing import DTypeLike, NDArray
 from gpukm import kernels
 from gpukm._threads import available_threads
 from gpukm._validation import compute_dtype
-from gpukm.array_source import ArraySource
+from gpukm.array_source import ArraySource, rounded
 from gpukm.chunks import Chunks
+from gpukm.exact import sums_like
 from gpukm.measured import collected
 from gpukm.sources import ColumnStats
 from gpukm.survey import survey
@@ -122,6 +123,33 @@ class StreamSource(ArraySource):
         if squares is not None:
             self._stats = self._stats_of(collected(squared))
         return results
+
+    def nearest(self, centroids: NDArray) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """See `ArraySource.nearest`: one pass."""
+        labels, D = np.empty(self.n_samples, np.int32), np.empty(self.n_samples)
+        with closing(self._parts()) as parts:
+            for own, part in parts:
+                labels[own], D[own] = part.nearest(centroids)
+        return labels, D
+
+    def labelled(self, centroids: NDArray) -> tuple[NDArray[np.int32], NDArray[np.float64], float]:
+        """See `ArraySource.labelled`: one pass."""
+        labels, sums = np.empty(self.n_samples, np.int32), sums_like(self._inertia_grid(centroids), len(centroids))
+        with closing(self._parts()) as parts:
+            for own, part in parts:
+                labels[own] = part.assign(centroids)
+                sums.add(part._distance_sums(sums.grid, centroids, labels[own]))
+        return labels, *rounded(sums)
+
+    def _parts(self) -> Generator[tuple[slice, ArraySource], None, None]:
+        """Each chunk as samples of their own, which know the bounds of all."""
+        with closing(iter(self._chunks)) as chunks:
+            for first, X in chunks:
+                own = slice(first, first + len(X))
+                w = None if self.sample_weight is None else self.sample_weight[own]
+                part = ArraySource(X, w, dtype=self.dtype, max_memory=self._memory, n_threads=self._threads)
+                part.engine, part._bounds = self.engine, self.bounds()
+                yield own, part
 
     def _part(self, start: int, stop: int) -> NDArray:
         return self._X[start - self._first : stop - self._first]

@@ -28,7 +28,7 @@ def bits(model):
 def test_one_model_from_any_place(engine, dtype, tmp_path):
     """Array, memory map, files of every format and iterators in odd blocks give the same bits."""
     X = blobs(dtype=dtype) if dtype != np.uint8 else np.random.default_rng(1).integers(0, 256, (2000, 5), dtype)
-    options = OPTIONS | {"max_iter": 2}
+    options = OPTIONS | {"max_iter": 1, "batch_size": 400}
     wanted = bits(MiniBatchKMeans(4, **options).fit(X))
     for name, place in everywhere(X, tmp_path).items():
         model = MiniBatchKMeans(4, max_memory=SMALL if dtype == np.float32 else SMALL // 4, **options).fit(place)
