@@ -33,13 +33,13 @@ class ColumnSums:
 
     def grid(self, bounds: NDArray[np.float64], n_rows: int) -> Grid:
         """The grid for sums of `n_rows` more rows with magnitudes up to `bounds` (d,), and their number."""
-        self._used |= bounds > 0
         needed = exponent(bounds)
         if self._sums is None or self._rows + n_rows > 1 << 33 or (needed > self._exponents).any():
             self._settle()
             grown = np.where(needed > self._exponents, needed + HEADROOM, self._exponents)
             self._exponents, self._rows = grown, 0
             self._sums = sums_like(Grid(np.append(grown, 1), BITS), 1)
+        self._used |= bounds > 0
         self._rows += n_rows
         return self._sums.grid
 

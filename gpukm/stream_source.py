@@ -32,7 +32,8 @@ class StreamSource(ArraySource):
     """Samples in chunks that are read ahead by a thread while the last ones are computed with.
 
     One pass when it is made: it counts the rows, finds their bounds and sums, and raises for what is not finite. The
-    total sum of squares needs the mean; it is found in the next pass, whatever that is for, after `look`.
+    total sum of squares cannot be had there: its terms are rounded one by one, as D to the mean. After `look` it is
+    found in the next pass, whatever that is for.
 
     Parameters
     ----------

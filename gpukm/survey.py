@@ -40,7 +40,7 @@ def survey(chunks: Chunks, n_threads: int, max_memory: int) -> Survey:
     with closing(iter(chunks)) as passing, np.errstate(all="ignore"):
         for start, chunk in passing:
             d = chunk.shape[1]
-            look = _Look(chunk, n_threads, max_memory, None if chunks.n_samples is None else chunks.n_samples * d)
+            look = _Look(chunk, n_threads, max_memory, max(chunks.n_samples or 0, start + len(chunk)) * d)
             low, high = look.bounds()
             if not (np.isfinite(low).all() and np.isfinite(high).all()):
                 check_finite(Samples(chunk, np, look.dtype), first_row=start)
@@ -58,7 +58,7 @@ def survey(chunks: Chunks, n_threads: int, max_memory: int) -> Survey:
 class _Look:
     """One chunk, in blocks on the threads."""
 
-    def __init__(self, chunk: NDArray, n_threads: int, max_memory: int, n_values: int | None) -> None:
+    def __init__(self, chunk: NDArray, n_threads: int, max_memory: int, n_values: int) -> None:
         m, d = chunk.shape
         self.dtype = compute_dtype(chunk)
         self._chunk, self._threads = chunk, n_threads

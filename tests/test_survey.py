@@ -68,6 +68,15 @@ def test_whole_values_are_known_to_be_whole():
     assert source.grid.whole
 
 
+def test_columns_may_be_zero_for_long():
+    """A column of zeros says nothing of how fine its values are: no second pass, once it holds others."""
+    X = np.zeros((300, 2), np.float32)
+    X[:, 0] = np.arange(300)
+    X[250:, 1] = 0.1
+    source = stream(X, memory=1 << 9)
+    assert source._survey.sums.means(300, source.grid) is not None
+
+
 def test_many_rows_begin_a_new_grid():
     """No int64 overflows: beyond 2^33 rows what there is becomes Python's integers."""
     sums = ColumnSums(1)
