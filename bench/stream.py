@@ -7,8 +7,10 @@ For each shape a .npy file of `--gib` GiB is made (and removed at the end). One 
 in turn: *read*, the chunks are read and thrown away; *compute*, the same number of chunks is computed with, all of them
 one and the same array in memory; *both*, the pass as a fit makes it. Before each pass the file's pages are dropped from
 the system's cache, so that reading means the disk (`--keep-cache` leaves them). Overlap is good where *both* takes
-little longer than the longer of the other two. Then a process of its own fits the file; what is resident may grow by
-max_memory and by what is kept for each row: 12 bytes during the iterations, 4 for the labels. Linux only.
+little longer than the longer of the other two; it cannot take less than the processors' time of both, shared among them
+("cpu" in the results). Disks of virtual machines may vary threefold from round to round. Then a process of its own fits
+the file; what is resident may grow by max_memory and by what is kept for each row: 12 bytes during the iterations, 4
+for the labels. Linux only.
 """
 
 from __future__ import annotations
@@ -48,8 +50,9 @@ def main(argv=None) -> None:
                 row["peak_bytes"] = _child(path, k, engine, args.max_memory)
                 results.append(row)
                 shown = {key: f"{statistics.median(row[key]):.3g} s" for key in ("read", "compute", "both")}
-                share = efficiency(row)
-                print(f"{name}, {engine}: {shown}, {share:.0%} of the slower; peak {row['peak_bytes'] / MIB:.0f} MiB")
+                share, busy = efficiency(row), statistics.median(row["cpu"]["both"])
+                shown = f"{shown}, {share:.0%} of the slower, {busy:.3g} s of {args.threads} processors"
+                print(f"{name}, {engine}: {shown}; peak {row['peak_bytes'] / MIB:.0f} MiB")
     data = {
         "kind": "stream",
         "date": str(datetime.date.today()),
@@ -153,17 +156,20 @@ def measure(path: Path, k: int, engine: str, args) -> dict:
     def once(name):
         if not args.keep_cache:
             drop_cache(path)
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         if name == "read":
             for _ in passes:
                 pass
         else:
             sources[name].step(start)
+        cpu[name].append(time.process_time() - busy)
         return time.perf_counter() - began
 
-    for name in ("read", "compute", "both"):
+    cpu: dict = {name: [] for name in ("read", "compute", "both")}
+    for name in cpu:
         once(name)  # the first step adds every row; later ones are what most of a fit is
-    return timing.interleave({name: lambda name=name: once(name) for name in ("read", "compute", "both")}, args.rounds)
+    rounds = timing.interleave({name: lambda name=name: once(name) for name in cpu}, args.rounds)
+    return rounds | {"cpu": {name: seconds[-args.rounds :] for name, seconds in cpu.items()}}
 
 
 def efficiency(row: dict) -> float:

@@ -25,6 +25,8 @@ class Blocks:
     chosen when None.
     """
 
+    fetched = 0  # rows that `rows` is better asked for at once, where asking takes a pass
+
     def __init__(
         self, X: Array, dtype: np.dtype, max_memory: int, n_threads: int | None, block_rows: int | None
     ) -> None:

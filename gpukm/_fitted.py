@@ -105,7 +105,7 @@ class FittedCentroids(SklearnProtocols):
             centroids = np.ascontiguousarray(fitted, source.dtype)
         else:
             source, centroids = self._source(rows, self._weight(sample_weight, rows))
-        return -float(source.inertia(centroids, source.assign(centroids))[1])
+        return -float(source.labelled(centroids)[2])
 
     def _samples_of(self, X: Any) -> validation.Samples:
         """X as it is clustered."""

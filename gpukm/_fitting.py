@@ -29,6 +29,7 @@ class FittingCentroids(FittedCentroids):
     init: Any
     n_init: Any
     random_state: Any
+    tol: float
     device: str
 
     labels_: Array
@@ -159,6 +160,13 @@ class FittingCentroids(FittedCentroids):
                 stacklevel=stacklevel + 1,
             )
         return lambda source, _: given, 1
+
+    def _tolerance(self, source: ArraySource) -> float:
+        """Return the sum of squared moves that ends a fit, from `tol`, a share of the mean variance of the features."""
+        if self.tol == 0:
+            return 0.0
+        stats = source.stats()
+        return float(self.tol) * stats.totss / (stats.total_weight * source.n_features)
 
     # the result
 

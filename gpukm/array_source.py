@@ -153,8 +153,12 @@ class ArraySource(Measured):
 
     def inertia(self, centroids: NDArray, labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], float]:
         """((k,) sum of w D of each cluster, their total), each an exact sum rounded once."""
-        sums = self._inertia_sums(centroids, labels)
-        return sums.totals()[:, 0], float(sums.whole().totals()[0, 0])
+        return rounded(self._inertia_sums(centroids, labels))
+
+    def labelled(self, centroids: NDArray) -> tuple[Array, NDArray[np.float64], float]:
+        """((n,) labels, and their `inertia`), as `assign` and `inertia` find them."""
+        labels = self.assign(centroids)
+        return labels, *self.inertia(centroids, labels)
 
     def total_inertia(self, centroids: NDArray, labels: NDArray[np.int32]) -> float:
         """The total alone: rounding it takes a fifth of the time, which small batches notice."""
@@ -180,6 +184,11 @@ class ArraySource(Measured):
             return kernels.own_distances(self.host_block(i, j), centroids, labels[i:j], scratch, self.engine)
 
         return np.concatenate(self.visit(visit))
+
+    def nearest(self, centroids: NDArray) -> tuple[Array, Array]:
+        """((n,) labels, (n,) D of each row to the centroid of its label), as `assign` and `own_distances` find them."""
+        labels = self.assign(centroids)
+        return labels, self.own_distances(centroids, labels)
 
     def farthest(self, centroids: NDArray, count: int) -> list[Far]:
         """Up to `count` rows of different content, farthest first; equal D by content, least first."""
@@ -208,3 +217,8 @@ class ArraySource(Measured):
     def potential(self) -> kernels.Potential:
         """Fresh potentials for a seeding."""
         return kernels.Potential(self)
+
+
+def rounded(sums: Sums) -> tuple[NDArray[np.float64], float]:
+    """((k,) sum of w D of each cluster, their total), each rounded once."""
+    return sums.totals()[:, 0], float(sums.whole().totals()[0, 0])

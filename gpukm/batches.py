@@ -1,14 +1,12 @@
-"""Where mini-batches come from: rows drawn from an array, or the shuffled blocks of a stream."""
+"""Where mini-batches come from: rows drawn from the samples, wherever these are."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpukm import kernels
 from gpukm.array_source import ArraySource
-
-WINDOW = 64  # batches among which the rows of a stream are shuffled
 
 
 class Batch(ArraySource):
@@ -17,12 +15,11 @@ class Batch(ArraySource):
     Parameters
     ----------
     source : what they are drawn from
-    indices : (m,) of rows, with repetition
+    rows : (m, d) in its dtype, with repetition
     frame : None for one about these rows
     """
 
-    def __init__(self, source: ArraySource, indices: NDArray[np.integer], frame: kernels.Frame | None = None) -> None:
-        rows = source.rows(indices)
+    def __init__(self, source: ArraySource, rows: NDArray, frame: kernels.Frame | None = None) -> None:
         super().__init__(rows, dtype=source.dtype, max_memory=source._memory, n_threads=source._threads)
         self.engine = host_engine(source)  # that of all batches together: one alone would be few values
         self._bounds, self._frame = source.bounds(), frame
@@ -80,71 +77,20 @@ class Draws:
 
     def batch(self, rng: np.random.Generator, count: int) -> Batch:
         """Draw `count` rows as samples of their own, each of weight 1."""
-        part = Batch(self._source, self.indices(rng, count), self._frame)
+        return self._batch(self._source.rows(self.indices(rng, count)))
+
+    def batches(self, rng: np.random.Generator, count: int, most: int) -> Iterator[Batch]:
+        """Draw `most` batches of `count` rows: what `batch` would draw from `rng` one by one, but not when.
+
+        As many as fit in the memory for it are fetched from a stream at once.
+        """
+        at_once = max(self._source.fetched // count, 1)
+        for first in range(0, most, at_once):
+            rows = self._source.rows(self.indices(rng, min(at_once, most - first) * count))
+            for start in range(0, len(rows), count):
+                yield self._batch(rows[start : start + count])
+
+    def _batch(self, rows: NDArray) -> Batch:
+        part = Batch(self._source, rows, self._frame)
         self._frame = part.frame  # centred on the first rows drawn: near enough for all
         return part
-
-    def batches(self, rng: np.random.Generator, count: int) -> Iterator[Batch]:
-        """Draw batches without end."""
-        while True:
-            yield self.batch(rng, count)
-
-
-def shuffled(
-    blocks: Iterable[tuple[NDArray, NDArray[np.float64] | None]],
-    batch_size: int,
-    rng: np.random.Generator,
-    *,
-    dtype: np.dtype,
-    max_memory: int = 64 << 20,
-) -> Iterator[ArraySource]:
-    """Mini-batches of the rows of a stream, read once: each row comes once, in an order shuffled within a window.
-
-    A window is as many batches as fit into half of `max_memory`, 64 at most and 1 at least. It does not matter how the
-    stream is cut into blocks. A stream that is sorted by what is to be clustered should be shuffled beforehand, or its
-    blocks read in another order: the first rows of all move the centroids most.
-
-    Parameters
-    ----------
-    blocks : (X, weights) one by one, X (m, d) finite on the host, weights (m,) or None in all of them
-    batch_size : rows of a batch; the last may have fewer. Rows without weight are left out
-    rng : the order
-    dtype : to compute in, float32 or float64
-    max_memory : bytes for the window and for the batches' temporaries
-
-    Yields
-    ------
-    ArraySource
-    """
-    rows: NDArray | None = None
-    weights: NDArray[np.float64] | None = None
-    filled = 0
-
-    def window(count: int) -> Iterator[ArraySource]:
-        assert rows is not None
-        order = rng.permutation(count)
-        for start in range(0, count, batch_size):
-            own = order[start : start + batch_size]
-            w = None if weights is None else weights[own]
-            yield ArraySource(rows[own], w, dtype=dtype, max_memory=max(max_memory // 2, 1))
-
-    for X, w in blocks:
-        if w is not None:
-            X, w = X[w > 0], w[w > 0]
-        if rows is None:
-            row_bytes = X.shape[1] * np.dtype(dtype).itemsize + 8
-            size = batch_size * min(max(max_memory // 2 // (batch_size * row_bytes), 1), WINDOW)
-            rows = np.empty((size, X.shape[1]), dtype)
-            weights = None if w is None else np.empty(size)
-        at = 0
-        while at < len(X):
-            count = min(len(X) - at, len(rows) - filled)
-            rows[filled : filled + count] = X[at : at + count]
-            if weights is not None and w is not None:
-                weights[filled : filled + count] = w[at : at + count]
-            at, filled = at + count, filled + count
-            if filled == len(rows):
-                yield from window(filled)
-                filled = 0
-    if filled:
-        yield from window(filled)

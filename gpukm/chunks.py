@@ -160,12 +160,12 @@ class Chunks:
         return max(self._memory // IN_FLIGHT // (n_features * dtype.itemsize), 1)
 
     def rows(self, indices: NDArray[np.int64]) -> NDArray:
-        """Rows by index, in the reader's dtype."""
+        """Rows by index, in the reader's dtype: by a pass over all where they are many, or cannot be sought."""
         assert self.n_features is not None
         out = np.empty((len(indices), self.n_features), self.dtype)
         order = np.argsort(indices, kind="stable")
         wanted, places = indices[order], 0
-        if not self._reader.seekable:
+        if not self._reader.seekable or len(wanted) * self._rows > FEW * (self.n_samples or 0):
             with closing(iter(self)) as chunks:
                 for start, chunk in chunks:
                     stop = int(np.searchsorted(wanted, start + len(chunk)))

@@ -195,9 +195,8 @@ class KMeans(FittingCentroids):
                 stacklevel=3,
             )
 
-        stats = source.stats()  # the first look at the values: raises for NaN and infinity
+        source.look()  # raises for NaN and infinity
         source.arrange(int(self.n_clusters))
-        tol = float(self.tol) * stats.totss / (stats.total_weight * source.n_features)
         if checkpoint is not None:
             checkpoint.match(fit_identity(self, source, n_init, drawn_from))
         best = best_run(
@@ -206,7 +205,7 @@ class KMeans(FittingCentroids):
             n_init,
             rng,
             max_iter=int(self.max_iter),
-            tol=tol,
+            tol=self._tolerance,
             callback=self.callback,
             verbose=bool(self.verbose),
             search=search,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from queue import LifoQueue
 from typing import Any
 
@@ -66,17 +67,34 @@ class Measured(Blocks):
             for row, column in np.argwhere(~np.isfinite(X))[:1]:
                 raise ValueError(nonfinite_message("X", start + int(row), int(column), float(X[row, column])))
 
+    def look(self) -> None:
+        """Look at the values: raises as `bounds` does. The statistics will be wanted."""
+        self.stats()
+
     def stats(self) -> ColumnStats:
         """Column statistics, kept: one pass for the sums, one for the distances to the mean."""
         if self._stats is None:
-            low, high = self.bounds()
-            sums = self._column_sums()
-            self._whole = sums.used == 1 and self.sample_weight is None
-            mean = sums.means()[0]
-            grid = Grid.of(float(np.sum((high - low) ** 2)) * 1.01 * self._w_max, self.n_samples)
-            totss = float(self._distance_sums(grid, mean[None, :], None).totals()[0, 0])
-            self._stats = ColumnStats(low, high, mean, float(sums.weights()[0]), totss)
+            self._stats = self._stats_of(self._distance_sums(*self._about_mean()))
         return self._stats
+
+    def _about_mean(self) -> tuple[Grid, NDArray[np.float64], None]:
+        """What `_distance_sums` makes totss of."""
+        low, high = self.bounds()
+        grid = Grid.of(float(np.sum((high - low) ** 2)) * 1.01 * self._w_max, self.n_samples)
+        return grid, self._mean[0][None, :], None
+
+    def _stats_of(self, squares: Sums) -> ColumnStats:
+        return ColumnStats(*self.bounds(), *self._mean, float(squares.totals()[0, 0]))
+
+    @cached_property
+    def _mean(self) -> tuple[NDArray[np.float64], float]:
+        """((d,) the mean, total weight)."""
+        return self._summed()
+
+    def _summed(self) -> tuple[NDArray[np.float64], float]:
+        sums = self._column_sums()
+        self._whole = sums.used == 1 and self.sample_weight is None
+        return sums.means()[0], float(sums.weights()[0])
 
     def _column_sums(self) -> Sums:
         """The sums of all rows as one cluster."""
@@ -92,7 +110,9 @@ class Measured(Blocks):
 
     def _distance_sums(self, grid: Grid, centroids: NDArray, labels: Any) -> Sums:
         """w D of the rows to the centroids of their `labels`, added by cluster; labels None: all of the first."""
+        return self._collect(self._adding_distances(grid, centroids, labels))
 
+    def _adding_distances(self, grid: Grid, centroids: NDArray, labels: Any) -> Callable[[int, int, dict], None]:
         def visit(start: int, stop: int, scratch: dict) -> None:
             if "sums" not in scratch:
                 scratch["sums"] = sums_like(grid, len(centroids))
@@ -100,16 +120,13 @@ class Measured(Blocks):
             own = np.zeros(len(X), np.int32) if labels is None else labels[start:stop]
             kernels.add_inertia(X, centroids, own, w, scratch["sums"], scratch, self.engine)
 
-        return self._collect(visit)
+        return visit
 
     def _collect(self, visit: Callable[[int, int, dict], Any]) -> Sums:
         """Run `visit` on all blocks and add up what each thread left in ``scratch["sums"]``."""
         pool: LifoQueue = LifoQueue()
         self.visit(visit, scratch=pool)
-        sums = pool.get()["sums"]
-        while not pool.empty():
-            sums.add(pool.get()["sums"])
-        return sums
+        return collected(pool)
 
     def _weights(self, start: int, stop: int) -> NDArray[np.float64] | None:
         return None if self.sample_weight is None else self.sample_weight[start:stop]
@@ -146,3 +163,11 @@ class Measured(Blocks):
         low, high = self.bounds()
         reach = np.maximum(np.abs(high - centroids.min(axis=0)), np.abs(low - centroids.max(axis=0)))
         return Grid.of(float(np.sum(np.maximum(reach, high - low) ** 2) * 1.01) * self._w_max, self.n_samples)
+
+
+def collected(pool: LifoQueue) -> Sums:
+    """The sums that each thread left in ``scratch["sums"]``, added up."""
+    sums: Sums = pool.get()["sums"]
+    while not pool.empty():
+        sums.add(pool.get()["sums"])
+    return sums

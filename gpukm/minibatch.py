@@ -198,6 +198,22 @@ def minibatch(
     return MiniBatchResult(state, len(history), smoothed, converged, history, interrupted)
 
 
+def kept(n_steps: int, since: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Return what a model file keeps for the next step; random numbers only of NumPy's default generator."""
+    state = rng.bit_generator.state
+    return {"n_steps": n_steps, "since": since, "rng": state if state["bit_generator"] == "PCG64" else None}
+
+
+def taken_up(progress: dict[str, Any]) -> tuple[int, int, np.random.Generator]:
+    """Return what was given to `kept`; raises KeyError, TypeError, ValueError or OverflowError for anything else."""
+    n_steps, since, rng = progress["n_steps"], progress["since"], np.random.default_rng()
+    if not all(isinstance(count, int) and count >= 0 for count in (n_steps, since)):
+        raise ValueError(f"n_steps={n_steps!r}, since={since!r}")
+    if progress["rng"] is not None:
+        rng.bit_generator.state = progress["rng"]
+    return n_steps, since, rng
+
+
 def _print(step: Iteration, max_steps: int, mean: float, smoothed: float) -> None:
     ewa = f", ewa inertia: {smoothed}" if step.iteration > 1 else ""
     print(f"Minibatch step {step.iteration}/{max_steps}: mean batch inertia: {mean}{ewa}")

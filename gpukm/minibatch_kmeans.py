@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from gpukm import _validation as validation
 from gpukm._arrays import from_numpy, to_numpy
 from gpukm._fitting import FittingCentroids
+from gpukm._opened import open_samples
 from gpukm._sklearn import _UNCHANGED
 from gpukm.array_source import ArraySource
 from gpukm.batches import Draws
 from gpukm.lloyd import LloydResult, lloyd
-from gpukm.minibatch import State, minibatch, update
+from gpukm.minibatch import State, kept, minibatch, taken_up, update
 from gpukm.minibatch_start import best_start, start_size
 from gpukm.placing import source_of
 from gpukm.sources import Iteration
@@ -63,7 +64,8 @@ class MiniBatchKMeans(FittingCentroids):
     device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
         As in `gpukm.KMeans`.
     max_memory : int, default=64 MiB
-        Bytes that temporaries may take up beside X, labels, distances and the order of the draws (16 bytes a row).
+        Bytes that temporaries may take up beside X, labels, distances, the order of the draws (16 bytes a row), and a
+        mini-batch or the rows of a start. Rows that are no array in memory and take up more are read in chunks.
     callback : callable or None, default=None
         Called with an `Iteration` for each step of a fit, then for each iteration of `refine`; something true ends the
         one or the other.
@@ -97,6 +99,10 @@ class MiniBatchKMeans(FittingCentroids):
     on the order of the rows nor on the machine; where all weights are whole, 2 is a repeated row, to the bit. (Others
     only say how often rows are drawn.) In `partial_fit` the batch is what it is given, and the order of its rows only
     matters where a centroid moves to a random one. Batches are brought to the host.
+
+    X may be a file, rows from `gpukm.open_rows` or a function making blocks, with the bits of a fit in memory: the same
+    rows are drawn. A pass over X fetches as many batches as an eighth of `max_memory` holds; where these are few rows,
+    and X can be sought in, they are read one by one.
 
     Examples
     --------
@@ -156,31 +162,31 @@ class MiniBatchKMeans(FittingCentroids):
         self.max_memory = max_memory
         self.callback = callback
 
-    # fitting
-
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
         """Cluster the rows of X and return their labels, whether or not `compute_labels` keeps them; see `fit`."""
         self._fit(X, sample_weight)
         return self.labels_ if self.compute_labels else self.predict(X)
 
     def _fit(self, X: Any, sample_weight: Any) -> None:
-        names, samples, weight, rng = self._checked(X, sample_weight)
-        source = self._samples(samples, weight)
-        tol = 0.0
-        if self.tol > 0:
-            stats = source.stats()
-            tol = float(self.tol) * stats.totss / (stats.total_weight * source.n_features)
-        draws = Draws(source)
+        validation.check_parameters(type(self).__name__, self.get_params(deep=False))
+        source, samples, names, _ = open_samples(self, X, sample_weight)
+        rng = validation.check_random_state(self.random_state)
+        source.bounds()  # the first look at the values: raises for NaN and infinity
+        if self.compute_labels or self.refine or self.tol > 0:
+            source.look()  # the pass for the draws brings the statistics
+        draws, tol = Draws(source), self._tolerance(source)
         state = State.of(self._first(samples, source, draws, rng))
         batch_size = min(int(self.batch_size), draws.n_rows)
+        steps = int(self.max_iter) * draws.n_rows // batch_size
+        ahead = np.random.default_rng(rng.integers(2**63))  # of batches that are drawn before the steps draw from `rng`
         options: dict[str, Any] = {"callback": self.callback, "verbose": bool(self.verbose)}
         result = minibatch(
-            draws.batches(rng, batch_size),
+            draws.batches(ahead, batch_size, steps),
             state,
             rng=rng,
             n_samples=draws.n_rows,
             total_weight=draws.total_weight,
-            max_steps=int(self.max_iter) * draws.n_rows // batch_size,
+            max_steps=steps,
             tol=tol,
             max_no_improvement=self.max_no_improvement,
             reassignment_ratio=float(self.reassignment_ratio),
@@ -200,10 +206,9 @@ class MiniBatchKMeans(FittingCentroids):
             found["inertia_"] = result.inertia * draws.total_weight
         self._forget()
         self._set_features(names, source.n_features)
-        vars(self).update(found)
+        vars(self).update(found, n_iter_=int(n_iter), n_steps_=int(result.n_steps), history_=history)
         self._keep(result.state._replace(centroids=centroids), rng, samples.array, source)
-        self.n_iter_, self.n_steps_ = int(n_iter), int(result.n_steps)
-        self.converged_, self.history_ = bool(converged), history
+        self.converged_ = bool(converged)
         if interrupted:
             raise KeyboardInterrupt("the best state so far is in the estimator's attributes")
         if self.compute_labels:
@@ -275,8 +280,10 @@ class MiniBatchKMeans(FittingCentroids):
         k = int(self.n_clusters)
         size = start_size(self.init_size, int(self.batch_size), k, draws.n_rows, stacklevel=stacklevel + 1)
 
-        def on(part: ArraySource, rows: NDArray[Any] | None) -> NDArray[Any]:
-            return start(part, samples.array if rows is None else from_numpy(rows, samples.array))
+        def on(part: ArraySource) -> NDArray[Any]:
+            if not callable(self.init) or (part is source and not source.fetched):
+                return start(part, samples.array)
+            return start(part, from_numpy(part.rows(np.arange(part.n_samples)), samples.array))
 
         return best_start(source, draws, on, size, n_init or runs, rng, bool(self.verbose))
 
@@ -290,8 +297,7 @@ class MiniBatchKMeans(FittingCentroids):
             return {} if result is None else {"inertia_": float(result.inertia)}
         if result is not None:
             return self._of_rows(source, result.labels, result.withinss, result.inertia, like)
-        labels = source.assign(centroids)
-        return self._of_rows(source, labels, *source.inertia(centroids, labels), like)
+        return self._of_rows(source, *source.labelled(centroids), like)
 
     def _keep(self, state: State, rng: np.random.Generator, like: Array, source: ArraySource) -> None:
         """Set what the next `partial_fit` goes on from."""
@@ -301,18 +307,12 @@ class MiniBatchKMeans(FittingCentroids):
         self._since, self._rng = int(state.since), rng
 
     def _progress(self) -> dict[str, Any]:
-        """Return what a model file keeps for `partial_fit`; random numbers only of NumPy's default generator."""
-        rng = self._rng.bit_generator.state
-        return {"n_steps": self.n_steps_, "since": self._since, "rng": rng if rng["bit_generator"] == "PCG64" else None}
+        """Return what a model file keeps for `partial_fit`."""
+        return kept(self.n_steps_, self._since, self._rng)
 
     def _resume(self, progress: dict[str, Any]) -> None:
-        """Take what `_progress` returned; raises KeyError, TypeError, ValueError or OverflowError for anything else."""
-        n_steps, since, rng = progress["n_steps"], progress["since"], np.random.default_rng()
-        if not all(isinstance(count, int) and count >= 0 for count in (n_steps, since)):
-            raise ValueError(f"n_steps={n_steps!r}, since={since!r}")
-        if progress["rng"] is not None:
-            rng.bit_generator.state = progress["rng"]
-        self.n_steps_, self._since, self._rng = n_steps, since, rng
+        """Take what `_progress` returned."""
+        self.n_steps_, self._since, self._rng = taken_up(progress)
 
     def set_partial_fit_request(self, *, sample_weight: bool | str | None = _UNCHANGED) -> Self:
         """Say whether a scikit-learn meta-estimator passes sample_weight to partial_fit; see `set_fit_request`."""

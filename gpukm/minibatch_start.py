@@ -33,7 +33,7 @@ def start_size(init_size: int | None, batch_size: int, n_clusters: int, n_rows: 
 def best_start(
     source: ArraySource,
     draws: Draws,
-    start: Callable[[ArraySource, NDArray | None], NDArray],
+    start: Callable[[ArraySource], NDArray],
     size: int,
     runs: int,
     rng: np.random.Generator,
@@ -44,17 +44,15 @@ def best_start(
     Parameters
     ----------
     source, draws : the samples, and rows drawn from them
-    start : chooses centroids on the samples given; its second argument are their rows, or None where it got all samples
+    start : chooses centroids on the samples given
     size : rows to choose on and to judge by; where that is all of them, nothing is drawn to choose on
     """
-    judge = draws.batch(rng, size)
+    whole = size == draws.n_rows
+    judge, *drawn = draws.batches(rng, size, 1 if whole else 2)  # at once, which is one pass over a stream
     best, least = None, np.inf
     for run in range(runs):
-        if size == draws.n_rows:
-            centroids = start(source, None)
-        else:
-            part = draws.batch(rng, size)
-            centroids = start(part, part.rows(np.arange(size)))
+        part = source if whole else drawn.pop() if drawn else draws.batch(rng, size)
+        centroids = start(part)
         inertia = judge.total_inertia(centroids, judge.assign(centroids))
         if verbose:
             print(f"Init {run + 1}/{runs}, inertia of {size} rows: {inertia}")

@@ -20,7 +20,7 @@ def best_run(
     rng: np.random.Generator,
     *,
     max_iter: int,
-    tol: float,
+    tol: Callable[[Any], float],
     callback: Callable[[Iteration], Any] | None,
     verbose: bool,
     search: Callable[..., LloydResult] = lloyd,
@@ -33,7 +33,8 @@ def best_run(
     ----------
     source : SampleSource
     start : makes the starting centroids of a run, drawing from `rng`
-    max_iter, tol, callback, verbose : as `lloyd` takes them
+    max_iter, callback, verbose : as `lloyd` takes them
+    tol : that of `lloyd`, from the source; asked for after the start, whose passes bring a stream's statistics
     search : `lloyd`, or another search with its first parameters; only Lloyd's can be kept in a checkpoint
     refine : goes on from the best result, see `gpukm.refine`
     checkpoint : where to begin, and where to keep the state
@@ -52,7 +53,7 @@ def best_run(
     if state.generator is not None:
         rng.bit_generator.state = state.generator
     best, first = state.best, state.run
-    options: dict[str, Any] = {"max_iter": max_iter, "tol": tol, "callback": callback, "verbose": verbose}
+    options: dict[str, Any] = {"max_iter": max_iter, "callback": callback, "verbose": verbose}
     interrupted = False
     try:
         for run in range(first, n_runs):
@@ -73,7 +74,7 @@ def best_run(
             if checkpoint is not None and not state.history:
                 checkpoint.write(state)
             kept = {} if checkpoint is None else {"done": state.history, "keep": keep}
-            result = search(source, begun, **options, **kept)
+            result = search(source, begun, tol=tol(source), **options, **kept)
             if best is None or result.inertia < best.inertia:
                 best = result
             if result.interrupted:
@@ -82,7 +83,7 @@ def best_run(
             if checkpoint is not None:
                 checkpoint.write(state)
         if refine is not None and best is not None:
-            best = refine(source, best, rng, **options)
+            best = refine(source, best, rng, tol=tol(source), **options)
             interrupted = best.interrupted
     except KeyboardInterrupt:
         if best is None:
@@ -94,7 +95,7 @@ def best_run(
     assert best is not None
     if len(best.labels) == 0:  # from the checkpoint, which holds no labels: they follow from the centroids
         source.reset()
-        labelled = lloyd(source, best.centroids, max_iter=0, tol=tol)
+        labelled = lloyd(source, best.centroids, max_iter=0, tol=0.0)
         best = replace(best, labels=labelled.labels, withinss=labelled.withinss, sizes=labelled.sizes)
     return replace(best, interrupted=interrupted)
 

@@ -14,7 +14,7 @@ import gpukm
 from gpukm import KMeans, MiniBatchKMeans
 from gpukm._arrays import to_numpy
 from gpukm.array_source import ArraySource
-from gpukm.batches import Draws, shuffled
+from gpukm.batches import Draws
 from gpukm.minibatch import State, minibatch, update
 
 
@@ -587,55 +587,3 @@ def test_rows_are_drawn_by_weight(weighted):
     assert not weighted or counts[7] == 0
     used = expected > 0
     assert (((counts - expected)[used] ** 2) / expected[used]).sum() < 39 + 5 * np.sqrt(2 * 39)
-
-
-@settings(max_examples=40)
-@given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 4000), st.booleans())
-def test_a_stream_gives_each_row_once(seed, batch_size, memory, weighted):
-    """However it is cut into blocks, the same batches: full but for the ends of windows, rows with their weights."""
-    rng = np.random.default_rng(seed)
-    n = int(rng.integers(1, 120))
-    X = np.stack([np.arange(n), -np.arange(n)], axis=1).astype(np.float32)
-    weights = rng.integers(0, 3, n).astype(float) if weighted else None
-
-    def batches(cuts, order):
-        blocks = (
-            (np.asarray(X[a:b], order=order), None if weights is None else weights[a:b])
-            for a, b in zip([0, *cuts], [*cuts, n])
-        )
-        options = {"dtype": np.dtype(np.float32), "max_memory": memory}
-        return list(shuffled(blocks, batch_size, np.random.default_rng(0), **options))
-
-    whole, cut = batches([], "C"), batches(sorted(rng.integers(0, n + 1, 5)), "F")
-    assert len(whole) == len(cut)
-    for a, b in zip(whole, cut):
-        rows = a.rows(np.arange(a.n_samples))
-        assert a.n_samples <= batch_size and np.array_equal(rows, b.rows(np.arange(b.n_samples)))
-        assert weights is None or np.array_equal(a.sample_weight, weights[rows[:, 0].astype(int)])
-    seen = np.concatenate([a.rows(np.arange(a.n_samples))[:, 0] for a in whole]) if whole else np.empty(0)
-    assert np.array_equal(np.sort(seen), np.arange(n) if weights is None else np.flatnonzero(weights))
-
-
-def test_steps_run_over_a_stream():
-    """Blocks of a stream, read twice, lead to clusters as good as those of the rows in memory."""
-    X = data(4000, 3)
-    rng = np.random.default_rng(0)
-
-    def blocks():
-        for block in np.array_split(X, 17):
-            yield block, None
-
-    batches = (batch for _ in range(2) for batch in shuffled(blocks(), 128, rng, dtype=X.dtype))
-    result = minibatch(
-        batches,
-        State.of(small().fit(X[:500]).cluster_centers_),
-        rng=rng,
-        n_samples=4000,
-        total_weight=4000.0,
-        max_steps=100,
-        tol=0.0,
-        max_no_improvement=None,
-        reassignment_ratio=0.01,
-    )
-    assert result.n_steps == 2 * 32
-    assert oracle.inertia(X, result.state.centroids) < 1.05 * KMeans(6, random_state=0).fit(X).inertia_

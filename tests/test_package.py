@@ -77,7 +77,10 @@ ALLOWED = {
     "_format_rows": {"_columns", "_extras", "_files", "_rows"},
     "readers": {"_columns", "_files", "_format_rows", "_rows"},
     "chunks": {"_ahead", "_arrays", "_containers", "_rows", "_validation"},
-    "stream_source": {"_threads", "_validation", "array_source", "chunks", "exact", "kernels"},
+    "column_sums": {"exact"},
+    "survey": {"_threads", "_validation", "chunks", "column_sums", "exact", "kernels"},
+    "stream_source": {"_threads", "_validation", "array_source", "chunks", "exact", "kernels"}
+    | {"measured", "sources", "survey"},
     "_opened": {"_arrays", "_containers", "_files", "_rows", "_validation"}
     | {"array_source", "chunks", "placing", "readers", "stream_source"},
     "sparse_source": {"_threads", "_validation", "array_source", "exact", "kernels", "sources"},

@@ -37,8 +37,8 @@ class Candidates:
 
     def commit_all(self, centroids: NDArray) -> None:
         """Lower D by the centres `centroids` (m, d)."""
-        labels = self._source.assign(centroids)
-        nearer = self._potential.take(self._source.own_distances(centroids, labels))
+        labels, D = self._source.nearest(centroids)
+        nearer = self._potential.take(D)
         if nearer is None:
             self._owner = labels
         else:
