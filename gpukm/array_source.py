@@ -31,6 +31,7 @@ class ArraySource(Measured):
 
     _labels: Array
     _sums: Sums | None
+    _bounded = True  # whether steps may keep bounds: 8 bytes a row
 
     def __init__(
         self,
@@ -92,7 +93,7 @@ class ArraySource(Measured):
         known = self._slack is not None
         slack = np.empty(self.n_samples, np.float32) if self._slack is None and self.engine == "numpy" else self._slack
         grid, bounds = self._sums.grid, self._limits
-        bounds.follow(centroids, self.frame.scale)
+        bounds.follow(centroids, self.frame.scale, self.rows)
 
         def visit(start: int, stop: int, scratch: dict) -> tuple[int, int, int]:
             if "sums" not in scratch:
@@ -131,7 +132,7 @@ class ArraySource(Measured):
         """Forget labels and sums: the next step starts anew."""
         self._sums = None
         self._labels = np.full(self.n_samples, -1, np.int32)
-        self._limits = kernels.Bounds(self.n_samples, self.engine, self.rows)
+        self._limits = kernels.Bounds(self.n_samples, self.engine if self._bounded else "")
 
     def assign(self, centroids: NDArray) -> NDArray[np.int32]:
         """(n,) int32 labels for `centroids`, leaving the state of the fit alone."""

@@ -43,6 +43,8 @@ class StreamSource(ArraySource):
     max_memory : bytes for the chunks and the temporaries, all threads together
     """
 
+    _bounded = False  # passes are as long as reading takes, and rows by index may cost one more
+
     def __init__(
         self,
         chunks: Chunks,

@@ -1,5 +1,8 @@
 """Rows passed over and centroids left out of account: never a different label, and really fewer."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -158,6 +161,19 @@ def test_few_centroids_are_scored_where_the_others_are_too_far(monkeypatch):
     source.step(X[:40] + np.float32(0.01))
     part = source._limits.part(0, 10)
     assert part is not None and part.between.shape == (40, 40)
+
+
+def test_a_source_is_given_back_at_once(always):
+    """Nothing refers to it in a circle: the rows of a fit that is over do not wait for the garbage collector."""
+    source = ArraySource(blobs(500, 3, 4, seed=6), dtype=np.float32)
+    source.step(source.rows(np.arange(4)))
+    gc.disable()
+    try:
+        left = weakref.ref(source)
+        del source
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_no_bounds_where_they_do_not_pay():

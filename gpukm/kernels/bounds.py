@@ -95,13 +95,10 @@ def factors(n_features: int) -> tuple[np.float32, np.float32, np.float32]:
 
 
 class Bounds:
-    """Limits and reach of all rows of a source, and how far the centroids that its steps are called with have moved.
+    """Limits and reach of all rows of a source, and how far the centroids that its steps are called with have moved."""
 
-    `rows` gives rows by index, in the compute dtype.
-    """
-
-    def __init__(self, n_samples: int, engine: str, rows: Callable[[NDArray], NDArray]) -> None:
-        self._n_samples, self._engine, self._take = n_samples, engine, rows
+    def __init__(self, n_samples: int, engine: str) -> None:
+        self._n_samples, self._engine = n_samples, engine
         self._sample: Sample | None = None
         self._rows = np.empty((2, 0), np.float32)  # limits, reach
         self._before: NDArray | None = None
@@ -109,8 +106,8 @@ class Bounds:
         self._between = NOTHING
         self._wanted = self._known = self._asked = False
 
-    def follow(self, centroids: NDArray, scale: float) -> None:
-        """A step for `centroids` (k, d) begins; `scale` brings them to the frame's units."""
+    def follow(self, centroids: NDArray, scale: float, rows: Callable[[NDArray], NDArray]) -> None:
+        """A step for `centroids` (k, d) begins; `scale` makes units the frame's, `rows` gives rows by index."""
         n_clusters, n_features = centroids.shape
         few = min(SAMPLE, self._n_samples // SPARSE)
         if few < LEAST_SAMPLE or self._engine not in COST:
@@ -129,7 +126,7 @@ class Bounds:
         if share > 1:
             return
         if self._sample is None:
-            self._sample = Sample(self._take(np.arange(few) * (self._n_samples // few)), scale)
+            self._sample = Sample(rows(np.arange(few) * (self._n_samples // few)), scale)
         self._between, between = NOTHING, None
         if self._engine == "numba" and n_features >= WIDE and MANY <= n_clusters <= self._n_samples // 16:
             between = distances_between(centroids, scale)
