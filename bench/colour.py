@@ -126,8 +126,8 @@ def errors(image, palette, indices):
     """(MSE, mean CIEDE2000) over all pixels."""
     from gpukm.color.errors import measure
 
-    original, replaced = image.reshape(-1, 3), palette[indices.ravel()]
-    found = measure(original, replaced, np.ones(len(original), np.int64))
+    original = image.reshape(-1, 3)
+    found = measure(original, palette, indices.ravel(), np.ones(len(original), np.int64))
     return found.mse, found.de_mean
 
 
