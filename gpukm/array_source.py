@@ -2,6 +2,7 @@
 
 from queue import LifoQueue
 from typing import Any
+from weakref import proxy
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -131,7 +132,8 @@ class ArraySource(Measured):
         """Forget labels and sums: the next step starts anew."""
         self._sums = None
         self._labels = np.full(self.n_samples, -1, np.int32)
-        self._limits = kernels.Bounds(self.n_samples, self.engine, self.rows)
+        this = proxy(self)  # a cycle would keep the rows in memory until the collector comes
+        self._limits = kernels.Bounds(self.n_samples, self.engine, lambda indices: this.rows(indices))
 
     def assign(self, centroids: NDArray) -> NDArray[np.int32]:
         """(n,) int32 labels for `centroids`, leaving the state of the fit alone."""

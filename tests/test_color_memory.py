@@ -1,12 +1,16 @@
 """Peak memory of `gpukm colors` grows by a byte a pixel, the result, and by so many bytes a colour."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from gpukm.array_source import ArraySource
 
 image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 
@@ -67,3 +71,16 @@ def test_peak_memory(files, large, options):
     assert done.returncode == 0, done.stderr
     pixels, colors = (PIXELS, 4096) if large == "pixels" else (COLORS, COLORS)
     assert 0 < int(done.stdout.split()[-1]) < FIXED + PER_PIXEL * pixels + PER_COLOR * colors, done.stdout[-20:]
+
+
+def test_rows_are_freed_with_their_source():
+    """No cycle keeps them: what follows a fit needs the memory."""
+    gc.disable()
+    try:
+        source = ArraySource(np.random.default_rng(0).random((1000, 3)), dtype=np.float32)
+        source.step(np.eye(3, dtype=np.float32))
+        gone = weakref.ref(source)
+        del source
+        assert gone() is None
+    finally:
+        gc.enable()
