@@ -126,8 +126,8 @@ def errors(image, palette, indices):
     """(MSE, mean CIEDE2000) over all pixels."""
     from gpukm.color.errors import measure
 
-    original, replaced = image.reshape(-1, 3), palette[indices.ravel()]
-    found = measure(original, replaced, np.ones(len(original), np.int64))
+    original = image.reshape(-1, 3)
+    found = measure(original, palette, indices.ravel(), np.ones(len(original), np.int64))
     return found.mse, found.de_mean
 
 
@@ -222,6 +222,16 @@ def sklearn_seconds(image, k: int, args) -> tuple[float, dict]:
     return timed / few * tenth.n_iter_, facts
 
 
+MEMORY = {  # the first run after an update compiles, too: about 100 MB more
+    "compiling": "--dither fs",
+    "PNG": "",
+    "JPEG": "",
+    "--dither fs": "--dither fs",
+    "--dither blue": "--dither blue",
+    "--space srgb": "--space srgb",
+    "--space din99": "--space din99",
+}
+
 # Linux tells the peak of this program alone; getrusage's also has that of the process that started it.
 _PEAK = """
 import re, sys
@@ -232,18 +242,23 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 
 
 def memory(args) -> list[dict]:
-    """Peak resident memory of quantizing 100 megapixels from a file, in a process of its own."""
+    """Peak resident memory of quantizing 100 megapixels from a file, each time in a process of its own."""
     from PIL import Image
 
     width, height = (1000, 1000) if args.smoke else (10_000, 10_000)
     folder = Path(args.folder)
     source, target = folder / "large.png", folder / "small.png"
     Image.fromarray(large(width, height)).save(source, compress_level=1)
-    command = ["colors", str(source), "-k", "256", "-o", str(target), "--force", "--quiet"]
-    done = subprocess.run([sys.executable, "-c", _PEAK, *command], check=True, capture_output=True, text=True)
-    peak = int(done.stdout.split()[-1]) * 1024
-    print(f"{width * height / 1e6:.0f} megapixels: peak {peak / 1e6:.0f} MB")
-    return [{"what": f"{width} x {height}", "tool": "gpukm colors", "peak_bytes": peak}]
+    Image.open(source).save(folder / "large.jpg", quality=92)
+    rows = []
+    for name, options in MEMORY.items():
+        file = source.with_suffix(".jpg") if name == "JPEG" else source
+        command = ["colors", str(file), "-k", "256", "-o", str(target), "--force", "--quiet", *options.split()]
+        done = subprocess.run([sys.executable, "-c", _PEAK, *command], check=True, capture_output=True, text=True)
+        peak = int(done.stdout.split()[-1]) * 1024
+        print(f"{width * height / 1e6:.0f} megapixels, {name}: peak {peak / 1e6:.0f} MB", flush=True)
+        rows.append({"what": f"{width} x {height}", "tool": f"gpukm colors, {name}", "peak_bytes": peak})
+    return rows
 
 
 def table() -> None:

@@ -6,6 +6,10 @@ times squared distance; which one, is drawn by the inverse square of what mergin
 (Ward 1963), W_i W_j / (W_i + W_j) |m_i - m_j|^2. Fränti draws both uniformly. Drawn like this, 50 clusters of equal
 size were all found within 15 swaps in 14 of 15 runs; with one row a swap and the inverse of the cost, in 8.
 
+Fränti judges a swap after two iterations. Where clusters overlap, a quarter of the swaps that pay are not yet ahead by
+then: those that come near enough, fast enough, are given more. With that, of 60 runs on 30 clusters of very unequal
+sizes 48 found the best in 250 iterations instead of 35, and 55 with twice the rows of k-means++ to choose from.
+
 Every decision rests on exact sums and the exact distance, so the search is the same on every engine, with any chunking.
 """
 
@@ -25,7 +29,8 @@ from gpukm.sources import Iteration
 Source = Any  # a SampleSource that can make potentials
 
 PATIENCE = 50  # swaps in vain after which a search without a budget ends; one in ten helps where a cluster is misplaced
-STEPS = 2  # Lloyd iterations after a swap before it is judged, as Fränti found best
+STEPS, MOST_STEPS = 2, 10  # Lloyd iterations after a swap before it is judged: Fränti's, and while it is promising
+PROMISE = 2.0  # it is while what it lacks is less than so many times its last iteration's gain
 
 
 def random_swap(
@@ -60,7 +65,7 @@ def random_swap(
     """
     if len(result.centroids) < 2:
         return result
-    trials = 2 + int(math.log(len(result.centroids)))  # as in greedy k-means++
+    trials = 2 * (2 + int(math.log(len(result.centroids))))  # twice as many as in greedy k-means++
     patience = PATIENCE if n_swaps is None and deadline is None else math.inf
     stopped = False
 
@@ -88,7 +93,7 @@ def random_swap(
             rows = source.rows(potential.draw(rng.random(trials)))
             centroids = result.centroids.copy()
             centroids[state.expendable(rng.random())] = rows[potential.best(rows)]
-            centroids, spread = _settle(source, centroids)
+            centroids, spread = _settle(source, centroids, state.spread)
             if spread <= state.spread:
                 continue
             new = lloyd(source, centroids, max_iter=max_iter, tol=tol, callback=watch)
@@ -146,14 +151,22 @@ def merge_costs(means: NDArray[np.float64], weights: NDArray[np.float64]) -> NDA
     return costs
 
 
-def _settle(source: Source, centroids: NDArray) -> tuple[NDArray, float]:
-    """(centroids after STEPS iterations, sum of W |mean - overall mean|^2: the greater, the less the inertia)."""
-    for _ in range(STEPS):
+def _settle(source: Source, centroids: NDArray, goal: float = -math.inf) -> tuple[NDArray, float]:
+    """(centroids, sum of W |mean - overall mean|^2: the greater, the less the inertia), as far as to judge a swap.
+
+    That is after STEPS iterations, or up to MOST_STEPS of them while `goal` seems in reach.
+    """
+    spread, gain = -math.inf, math.inf
+    for count in range(MOST_STEPS):
+        if count >= STEPS and not 0 <= goal - spread < PROMISE * gain:
+            break
         step = source.step(centroids)
         means = step.sums.means()
         centroids = update(source, step, centroids, means)[0]
-    spread = step.sums.weights()[:, None] * (means - source.stats().mean) ** 2
-    return centroids, math.fsum(spread.ravel())  # one rounding, in any order
+        parts = step.sums.weights()[:, None] * (means - source.stats().mean) ** 2
+        before, spread = spread, math.fsum(parts.ravel())  # one rounding, in any order
+        gain = spread - before
+    return centroids, spread
 
 
 def _follow(old: LloydResult, new: LloydResult) -> LloydResult:

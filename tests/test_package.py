@@ -57,6 +57,7 @@ BELOW_ESTIMATORS = {
 ALLOWED = {
     "_arrays": set(),
     "_ahead": set(),
+    "_heap": set(),
     "_extras": set(),
     "_files": set(),
     "_half": set(),
@@ -115,7 +116,7 @@ ALLOWED = {
     "model_io": {"_arrays", "_containers", "_files", "_fitting", "_validation", "gpukm", "sources"}
     | {"estimators", "minibatch_kmeans"},
     "_usage": {"_files"},
-    "color": {"_extras", "_files", "_threads", "_usage"} | BELOW_ESTIMATORS,
+    "color": {"_extras", "_files", "_heap", "_threads", "_usage"} | BELOW_ESTIMATORS,
     "tables": {"_columns", "_csv", "_extras", "_files"},
     "_progress": {"sources"},
     "_commands": {

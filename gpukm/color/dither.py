@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm import kernels
+from gpukm._threads import available_threads, run_blocks
 from gpukm.color.embedding import APART, Embedding, squared
 from gpukm.color.keys import pack
+from gpukm.color.spaces import AT_ONCE
 
 DITHERS = ("none", "fs", "bayer", "blue")
 LEVEL = 0.8  # nearly the tones of level 1, a third less noise
@@ -76,28 +78,33 @@ def _mixtures(
     colors: NDArray[Any], palette: NDArray[np.uint8], labels: NDArray[np.int32], embedding: Embedding
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """(u,) the entry to mix each colour's own with, and its share, from 0 to 1/2."""
-    points, entries = embedding.points(colors).astype(np.float64), embedding.points(palette).astype(np.float64)
+    entries = embedding.points(palette).astype(np.float64)
     rank = np.argsort(np.argsort(pack(palette), kind="stable"), kind="stable")  # ties do not depend on the order
-    partners, shares = labels.copy(), np.zeros(len(colors))
-    least = squared(points, entries[labels])
-    still = _unmixed(points, embedding)
     gaps = np.stack([squared(entries, entry) for entry in entries])
     near = np.stack([np.lexsort((rank, row))[1 : _PARTNERS + 1] for row in gaps])
-    for column in range(near.shape[1]):
-        other = near[labels, column]
-        own = entries[labels]
-        gap = np.maximum(squared(entries[other], own), np.finfo(np.float64).tiny)
-        along = sum((points[:, i] - own[:, i]) * (entries[other, i] - own[:, i]) for i in range(points.shape[1]))
-        share = np.clip(along / gap, 0.0, 0.5)
-        missed = squared(points, own + share[:, None] * (entries[other] - own)) + _NOISE * share * (1 - share) * gap
-        better = (missed < least) & ~still
-        if embedding.alpha:  # opaque colours are mixed from opaque entries, invisible ones not at all
-            better &= (points[:, 4] < APART) | (entries[other, 4] == APART)
-        least[better], shares[better], partners[better] = missed[better], share[better], other[better]
-    return partners.astype(np.int32), shares
+    partners, shares = labels.copy(), np.zeros(len(colors))
+
+    def mix(block: int) -> None:
+        part = slice(block * AT_ONCE, (block + 1) * AT_ONCE)
+        label, partner, best_share = labels[part], partners[part], shares[part]
+        points, own = embedding.points(colors[part]).astype(np.float64), entries[label]
+        least, still = squared(points, own), _unmixed(points, embedding)
+        for column in range(near.shape[1]):
+            other = near[label, column]
+            gap = np.maximum(squared(entries[other], own), np.finfo(np.float64).tiny)
+            along = sum((points[:, i] - own[:, i]) * (entries[other, i] - own[:, i]) for i in range(points.shape[1]))
+            share = np.clip(along / gap, 0.0, 0.5)
+            missed = squared(points, own + share[:, None] * (entries[other] - own)) + _NOISE * share * (1 - share) * gap
+            better = (missed < least) & ~still
+            if embedding.alpha:  # opaque colours are mixed from opaque entries, invisible ones not at all
+                better &= (points[:, 4] < APART) | (entries[other, 4] == APART)
+            least[better], best_share[better], partner[better] = missed[better], share[better], other[better]
+
+    run_blocks(mix, -(-len(colors) // AT_ONCE), available_threads())
+    return partners, shares
 
 
-def _unmixed(points: NDArray[np.float64], embedding: Embedding) -> NDArray[np.bool_]:
+def _unmixed(points: NDArray[Any], embedding: Embedding) -> NDArray[np.bool_]:
     """(u,) which colours are invisible: they stay as they are."""
     return points[:, 3] == 0 if embedding.alpha else np.zeros(len(points), bool)
 
@@ -115,24 +122,26 @@ class Diffusion:
         embedding: Embedding,
         n_pixels: int,
     ) -> None:
-        points, entries = embedding.points(colors).astype(np.float64), embedding.points(palette).astype(np.float64)
+        points, entries = embedding.points(colors), embedding.points(palette).astype(np.float64)
         order = np.argsort(pack(palette), kind="stable")  # of equally near entries the lowest colour
-        limits = np.full(len(points), len(entries), np.int32)
+        kinds, n_solid = np.ones(len(points), np.uint8), 0
         if embedding.alpha:  # opaque entries first, so that opaque colours may be held to them
             solid = entries[order, 4] == APART
             order = np.concatenate([order[solid], order[~solid]])
             if solid.any():
-                limits[points[:, 4] == APART] = int(solid.sum())
-            limits[_unmixed(points, embedding)] = 0
+                kinds[points[:, 4] == APART], n_solid = 2, int(solid.sum())
+            kinds[_unmixed(points, embedding)] = 0
             points, entries = points[:, :4], entries[:, :4]
         place = np.empty(len(order), np.int32)
         place[order] = np.arange(len(order))
-        low = np.minimum(points.min(axis=0), entries.min(axis=0))
-        high = np.maximum(points.max(axis=0), entries.max(axis=0))
+        low = np.minimum(points.min(axis=0).astype(np.float64), entries.min(axis=0))
+        high = np.maximum(points.max(axis=0).astype(np.float64), entries.max(axis=0))
         self._order, self._level = order.astype(np.int32), float(level)
-        self._points, self._limits, self._labels = np.ascontiguousarray(points), limits, place[labels]
+        self._points, self._labels = np.ascontiguousarray(points), place[labels]
+        self._kinds, self._limits = kinds, np.array([0, len(entries), n_solid][: 2 + bool(n_solid)], np.int32)
         self._entries, self._low, self._high = np.ascontiguousarray(entries[order]), low, high
         self._carry = np.zeros((2, width + 2, points.shape[1]))
+        self._scratch: dict[str, Any] = {}
         self._engine = kernels.engine_name(np, n_pixels * 16)
 
     def strip(self, index: NDArray[np.int32], first_row: int) -> NDArray[np.int32]:
@@ -141,6 +150,7 @@ class Diffusion:
         kernels.diffuse(
             index,
             self._points,
+            self._kinds,
             self._limits,
             self._labels,
             self._entries,
@@ -150,6 +160,7 @@ class Diffusion:
             first_row,
             self._carry,
             out,
+            self._scratch,
             self._engine,
         )
         found: NDArray[np.int32] = self._order[out]

@@ -103,7 +103,7 @@ def fit(
     labels = embedding.nearest(every, entries)
     pixels = np.bincount(labels, weights=counts, minlength=len(entries)).astype(np.int64)  # exact below 2^53
     order = np.lexsort((pack(entries), -pixels))
-    errors = measure(every, entries[labels], counts).as_dict()
+    errors = measure(every, entries, labels, counts).as_dict()
     metadata = {"space": space, "effort": int(effort)} | ({} if chroma is None else {"chroma": float(chroma)})
     return Palette(entries[order], pixels[order] / pixels.sum(), errors, metadata=metadata)
 
@@ -269,7 +269,6 @@ def _fill(
     such a colour needs its entry; but for 16-bit colours, of which another entry can be nearer, where it ends after
     some rounds.
     """
-    points, keys = embedding.points(every), pack(round_to_8_bits(every))
     for round in range(_ROUNDS):
         fixed, free = entries[:held], _distinct(entries[held:])
         entries = np.concatenate([fixed, free[~np.isin(pack(free), pack(fixed))]])
@@ -280,6 +279,7 @@ def _fill(
             break
         if round < _ROUNDS // 2 or every.dtype == np.uint8:
             entries = entries[needed]
+        points, keys = embedding.points(every), pack(round_to_8_bits(every))
         distance = squared(points, embedding.points(entries)[embedding.nearest(every, entries)])
         distance[np.isin(keys, pack(entries))] = 0.0
         while len(entries) < k:

@@ -1,13 +1,15 @@
 """From pixels to indices: by a table of all 8-bit colours, or by searching the keys of others."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukm._heap import trim
 from gpukm.color.dither import DITHERS, LEVEL, Diffusion, Ordered
 from gpukm.color.embedding import Embedding
-from gpukm.color.errors import Errors, measure
+from gpukm.color.errors import Errors, Tally, measure
 from gpukm.color.histogram import Histogram
 from gpukm.color.keys import pack, widen
 from gpukm.color.palette import Palette
@@ -47,34 +49,52 @@ def map_pixels(
     colors = widen(histogram.colors, histogram.depth, embedding.alpha)
     entries = widen(palette, 8, embedding.alpha)
     labels = embedding.nearest(colors, entries)
-    indices = np.empty((pixels.height, pixels.width), np.uint8 if k <= 256 else np.uint16)
+    used = np.bincount(labels, weights=counts, minlength=k).astype(np.int64)  # exact below 2^53
+    kind: Any = np.uint8 if k <= 256 else np.uint16
+    trim()
+    indices = np.empty((pixels.height, pixels.width), kind)
     start = 0
     if dither == "none" or level == 0:
-        find = _Finder(histogram, labels.astype(indices.dtype))
+        find = _Finder(histogram, labels.astype(kind))
         for strip in pixels.strips():
             indices[start : start + len(strip)] = find(treat.apply(strip))
             start += len(strip)
-        used = np.bincount(labels, weights=counts, minlength=k).astype(np.int64)  # exact below 2^53
-        return indices, used, known or measure(colors, entries[labels], counts)
-    find = _Finder(histogram, np.arange(len(colors), dtype=np.int32))
+        return indices, used, known or measure(colors, entries, labels, counts)
+    find = _Finder(histogram)
     worker: Any = (
         Diffusion(pixels.width, level, colors, entries, labels, embedding, indices.size)
         if dither == "fs"
         else Ordered(dither, level, colors, entries, labels, embedding)
     )
-    pairs, times = [], []  # of colour and entry, and how often they occur
-    for strip in pixels.strips():
-        index = find(treat.apply(strip))
-        found = worker.strip(index, start)
-        indices[start : start + len(strip)] = found
-        start += len(strip)
-        pair, often = np.unique(index.astype(np.int64) * k + found, return_counts=True)
-        pairs.append(pair)
-        times.append(often)
-    joined, often = np.concatenate(pairs), np.concatenate(times)
-    replaced = entries[joined % k]
-    used = np.bincount(joined % k, weights=often, minlength=k).astype(np.int64)
-    return indices, used, measure(colors[joined // k], replaced, often)
+    del labels
+    used[...] = 0
+    tally = Tally(entries, embedding.alpha)
+    wide: Any = np.uint32 if len(colors) * k < 1 << 32 else np.int64
+
+    def count(index: NDArray[np.int32], found: NDArray[Any]) -> None:
+        """How often each colour became which entry in a strip."""
+        pairs = index.astype(wide).ravel()
+        pairs *= wide(k)
+        pairs += found.ravel().astype(wide)
+        pairs, often = np.unique(pairs, return_counts=True)
+        color, entry = np.divmod(pairs, wide(k))
+        np.add.at(used, entry, often)
+        tally.add(colors[color], entry, often)
+
+    # Error diffusion is one thread's work: the strip before is counted meanwhile.
+    with ThreadPoolExecutor(1) as pool:
+        counted: Future[None] | None = None
+        for strip in pixels.strips():
+            index = find(treat.apply(strip))
+            found = indices[start : start + len(strip)]
+            found[...] = worker.strip(index, start)
+            start += len(strip)
+            if counted is not None:
+                counted.result()
+            counted = pool.submit(count, index, found)
+        if counted is not None:
+            counted.result()
+    return indices, used, tally.errors()
 
 
 def errors_of(histogram: Histogram, palette: Palette, space: str, chroma: float | None) -> Errors:
@@ -84,18 +104,29 @@ def errors_of(histogram: Histogram, palette: Palette, space: str, chroma: float 
     embedding = Embedding(space, chroma, histogram.has_alpha or not palette.is_opaque)
     colors = widen(histogram.colors, histogram.depth, embedding.alpha)
     entries = palette.rgba if embedding.alpha else palette.colors[:, :3]
-    return measure(colors, entries[embedding.nearest(colors, entries)], histogram.counts)
+    return measure(colors, entries, embedding.nearest(colors, entries), histogram.counts)
 
 
 class _Finder:
-    """Looks up a value for the colour of each pixel: `values` (u,) for the colours of a histogram."""
+    """Looks up a value for the colour of each pixel: `values` (u,) for the colours of a histogram, or their numbers.
 
-    def __init__(self, histogram: Histogram, values: NDArray[Any]) -> None:
+    A number is the first one among the 256 keys around it, plus the place there: a table of bytes instead of int32.
+    """
+
+    def __init__(self, histogram: Histogram, values: NDArray[Any] | None = None) -> None:
         self._form, self._keys, self._values = (histogram.depth, histogram.has_alpha), histogram.keys, values
-        self._table = None
-        if self._form == (8, False):
-            self._table = np.zeros(1 << 24, values.dtype)
-            self._table[self._keys] = values
+        self._table: NDArray[Any] | None = None
+        if self._form != (8, False):
+            return
+        if values is None:
+            self._first = np.searchsorted(self._keys, np.arange(1 << 16, dtype=np.uint32) << np.uint32(8)).astype(
+                np.int32
+            )
+            values = (np.arange(len(self._keys), dtype=np.int32) - self._first[self._keys >> np.uint32(8)]).astype(
+                np.uint8
+            )
+        self._table = np.zeros(1 << 24, values.dtype)
+        self._table[self._keys] = values
 
     def __call__(self, strip: NDArray[Any]) -> NDArray[Any]:
         """(rows, width) values for a strip (rows, width, 3 or 4)."""
@@ -103,6 +134,10 @@ class _Finder:
         keys = pack(widen(flat, *self._form))
         if self._table is not None:
             found = np.take(self._table, keys, mode="clip")
+            if self._values is None:
+                keys >>= np.uint32(8)
+                found = np.take(self._first, keys, mode="clip") + found
         else:
-            found = self._values[np.searchsorted(self._keys, keys)]
+            found = np.searchsorted(self._keys, keys)
+            found = found.astype(np.int32) if self._values is None else self._values[found]
         return found.reshape(strip.shape[:2])

@@ -12,7 +12,7 @@ from gpukm._arrays import cuda_device, is_array, to_numpy
 from gpukm.color.palette import parse_hex
 from gpukm.kernels import cuda_works
 
-STRIP_PIXELS = 1 << 20
+STRIP_PIXELS = 1 << 19
 UNIT = 255  # the weight of a pixel for which no importance is given: importance 1 is 255
 ALPHA = ("keep", "flatten", "threshold")
 

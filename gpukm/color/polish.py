@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.color.embedding import Embedding, squared
-from gpukm.color.spaces import ciede2000, lab_of
+from gpukm.color.spaces import AT_ONCE, differences
 
 ROUNDS = 4  # more gain less than 0.1 %
 LEAST = 0.3  # differences below are taken as this, so that no colour pins its entry
@@ -21,17 +21,21 @@ def polish(
     entries: NDArray[np.uint8], held: int, colors: NDArray[Any], weights: NDArray[np.float64], embedding: Embedding
 ) -> NDArray[np.uint8]:
     """`entries` (k, 3), but for the first `held` moved to less mean CIEDE2000; never worse than they were."""
-    points, lab = embedding.points(colors).astype(np.float64), lab_of(colors)
+    points = embedding.points(colors)
     best, least = entries, np.inf
     for _ in range(ROUNDS + 1):
         labels = embedding.nearest(colors, entries)
-        difference = ciede2000(lab, lab_of(entries)[labels])
+        difference = differences(colors, entries, labels)
         total = float((weights * difference).sum())
         if total >= least:
             break
         best, least = entries, total
         places = embedding.points(entries).astype(np.float64)
-        pull = weights * np.maximum(difference, LEAST) / np.maximum(squared(points, places[labels]), LEAST**2)
+        pull = np.maximum(difference, LEAST, out=difference)
+        pull *= weights
+        for start in range(0, len(pull), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            pull[part] /= np.maximum(squared(points[part], places[labels[part]]), LEAST**2)
         sums = np.bincount(labels, weights=pull, minlength=len(entries))
         means = np.stack(
             [np.bincount(labels, weights=pull * points[:, i], minlength=len(entries)) for i in range(3)], 1
