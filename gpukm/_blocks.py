@@ -83,6 +83,16 @@ class Blocks:
         """
         return self._visit(task, 0, self.n_samples, rows, LifoQueue() if scratch is None else scratch)
 
+    @property
+    def _in_place(self) -> bool:
+        """Whether blocks are views of the rows as they are."""
+        return is_numpy(self._xp) and self._X.dtype == self.dtype and self._X.flags.c_contiguous
+
+    def _visit_evenly(self, task: Callable[[int, int, dict], Any], scratch: LifoQueue) -> list[Any]:
+        """`visit` with one block for each thread, however long: for tasks that take little memory, of rows in place."""
+        rows = self._block_rows or -(-self.n_samples // self._threads)
+        return self._run(task, 0, self.n_samples, rows, scratch)
+
     def visit_numbers(self, task: Callable[[int, int, dict], Any]) -> list[Any]:
         """The same for a task that needs no rows, only which they are: none is read."""
         return self._visit(task, 0, self.n_samples, NUMBERS, LifoQueue())
@@ -95,8 +105,11 @@ class Blocks:
         if rows is None:
             rows = min(max(VISIT // self.n_features, 64), own // (48 * (self.n_features + 1)), BLOCK_ROWS)
         rows = min(rows, own // (8 * self.n_features), max(-(-(last - first) // (4 * self._threads)), 2048))
-        rows = self._block_rows or max(rows, 1)
+        return self._run(task, first, last, self._block_rows or max(rows, 1), pool)
 
+    def _run(
+        self, task: Callable[[int, int, dict], Any], first: int, last: int, rows: int, pool: LifoQueue
+    ) -> list[Any]:
         def run(index: int) -> Any:
             try:
                 own = pool.get_nowait()

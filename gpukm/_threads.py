@@ -41,9 +41,15 @@ def available_threads() -> int:
 
 
 @contextmanager
-def _single_threaded_blas():  # type: ignore[no-untyped-def]
-    """BLAS at one thread; counted, so that fits in several Python threads restore the limit once, at the end."""
+def single_threaded_blas():  # type: ignore[no-untyped-def]
+    """BLAS at one thread, where threadpoolctl can see to it: its own threads would go on spinning beside ours.
+
+    Counted, so that fits in several Python threads restore the limit once, at the end.
+    """
     global _users
+    if _controller() is None:
+        yield
+        return
     with _lock:
         if _users == 0:
             _limits.append(_controller().limit(limits=1))
@@ -100,7 +106,7 @@ def run_blocks(task: Callable[[int], Any], count: int, n_threads: int) -> list[A
                 raise
 
     lock_of_indices = threading.Lock()
-    with _single_threaded_blas():
+    with single_threaded_blas():
         helpers = [_pool(n_threads - 1).submit(work) for _ in range(n_threads - 1)]
         try:
             work()  # this thread is one of them

@@ -8,6 +8,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from gpukm import kernels
 from gpukm._arrays import from_numpy, is_numpy, to_numpy
+from gpukm._threads import single_threaded_blas
 from gpukm.exact import Sums, sums_like
 from gpukm.measured import Measured
 from gpukm.sources import Ahead, Far, Step
@@ -93,7 +94,8 @@ class ArraySource(Measured):
         known = self._slack is not None
         slack = np.empty(self.n_samples, np.float32) if self._slack is None and self.engine == "numpy" else self._slack
         grid, bounds = self._sums.grid, self._limits
-        bounds.follow(centroids, self.frame.scale, self.rows)
+        with single_threaded_blas():
+            bounds.follow(centroids, self.frame.scale, self.rows, self._in_place)
 
         def visit(start: int, stop: int, scratch: dict) -> tuple[int, int, int]:
             if "sums" not in scratch:
@@ -116,7 +118,8 @@ class ArraySource(Measured):
             )
 
         pool: LifoQueue = LifoQueue()
-        changed, undecided, _ = np.sum(self.visit(visit, rows=LONG, scratch=pool), axis=0)
+        visits = self._visit_evenly(visit, pool) if bounds.by_cluster else self.visit(visit, rows=LONG, scratch=pool)
+        changed, undecided, _ = np.sum(visits, axis=0)
         bounds.finish()
         while not pool.empty():
             self._sums.add(pool.get()["sums"])

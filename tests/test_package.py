@@ -74,7 +74,7 @@ ALLOWED = {
     "sources": {"exact"},  # the interface; what it is for arrays comes next
     "_blocks": {"_half", "_threads", "sources"} | ARRAYS,
     "measured": {"_blocks", "_validation", "kernels", "sources"} | ARRAYS,
-    "array_source": {"kernels", "measured", "sources"} | ARRAYS,
+    "array_source": {"_threads", "kernels", "measured", "sources"} | ARRAYS,
     "_format_rows": {"_columns", "_extras", "_files", "_rows"},
     "readers": {"_columns", "_files", "_format_rows", "_rows"},
     "chunks": {"_ahead", "_arrays", "_containers", "_rows", "_validation"},

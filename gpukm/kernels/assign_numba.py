@@ -10,10 +10,10 @@ Cost of a strip: 2 ROWS k d FLOP; nothing of n x k is stored.
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, SMALLEST, UP, Part, factors
+from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, NOTHING, SMALLEST, Part, factors
 from gpukm.kernels.boxes_numba import STRIPS, box_of, survivors
 from gpukm.kernels.jit_numba import ANY_ORDER, FUSED, jit
-from gpukm.kernels.strips_numba import FAR, Packed, fill_strip, strip_for
+from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, fill_strip, strip_for
 from gpukm.kernels.vectors_numba import GROUP, ROWS, score_listed, score_tile, square_strip, store_tile
 
 
@@ -74,30 +74,29 @@ def settle(X, open_rows, threshold, strip, tiles, base, centroids, within, score
                 labels[open_rows[i]] = at + u
 
 
-NO_FLOATS = np.empty(0, np.float32)
-NO_LIMITS = NO_FLOATS, NO_FLOATS, NO_FLOATS, NO_FLOATS, factors(1)
+NO_FLOATS, IN_ORDER = np.empty(0, np.float32), np.empty(0, np.int64)
+NO_LIMITS = NO_FLOATS, NO_FLOATS, NO_FLOATS, factors(1)
 
 
 def keep_of(bounds: Part | None, n_features: int) -> tuple:
     """What `assign_rows` takes to write limits and reach, or that it writes none."""
     if bounds is None:
         return NO_LIMITS
-    return bounds.limits, bounds.reach, bounds.drift, bounds.own, factors(n_features)
+    return bounds.limits, bounds.reach, bounds.drift, factors(n_features)
 
 
 @jit()
 def scratch_for(d, k):
     """What `assign_rows` writes to."""
     strips = strip_for(d), strip_for(d), np.empty((GROUP, ROWS), np.float32)
-    of_rows = (
-        np.empty(ROWS, np.float32),
-        np.empty(ROWS, np.float32),
-        np.empty(ROWS, np.int32),
-        np.empty(ROWS, np.float32),
-    )
-    waiting = np.empty(ROWS, np.int64), np.empty(ROWS, np.float32)
     of_boxes = np.empty(k, np.float32), np.empty(k, np.float32), np.empty((3, d), np.float32)
-    return strips, of_rows, waiting, of_boxes, np.empty(k + GROUP, np.int32)
+    return (
+        strips,
+        np.empty((7, ROWS), np.float32),
+        np.empty((3, ROWS), np.int64),
+        of_boxes,
+        np.empty(k + GROUP, np.int32),
+    )
 
 
 @jit()
@@ -113,43 +112,50 @@ def within(around, radius, listed):
 
 
 @jit(FUSED)
-def assign_rows(X, first, last, packed, labels, keep, around, radii, scratch):
+def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, scratch):
     """Label the rows `first` to `last` of X (m, d) float32|float64; returns how many had to be settled.
 
-    `packed` is `Packed.arguments`; `labels` (m,) as in `assign`; `keep` as from `keep_of`. Where
-    `around` (k,) is not empty, it holds the distances from some centroid to all, at most, and `radii` (m,) the rows'
-    to that one, at least.
+    If `rows` is not empty, it lists the rows of X that `first` and `last` count. `packed` is `Packed.arguments`;
+    `labels` (m,) as in `assign`; `keep` as from `keep_of`. Where `between` (k, k) is not empty, all rows had the label
+    `cluster`, and centroids farther from that one than twice a row are left out.
     """
-    shift, scale, _, tiles, base, centroids, limits_of_scores, boxes, operand = packed
-    kappa20, most, factor, per_square, tiny = limits_of_scores
-    limits, reach, drift, own, (half, less, off) = keep
-    (strip, waiting, scores), (best, second, label, rows_part), (open_rows, threshold), (at, cost, sides), listed = (
-        scratch
-    )
-    d, k = X.shape[1], len(centroids)
-    ask, survived, waits, undecided = boxes[0].shape[1] > 0, 0, 0, 0
+    shift, scale, _, tiles, base, centroids, of_scores, boxes, operand = packed
+    kappa20, most, factor, per_square, tiny = of_scores
+    limits, reach, drift, (half, less, off) = keep
+    (strip, waiting, scores), of_rows, numbers, (at, cost, sides), listed = scratch
+    best, second, squares, threshold = of_rows[0], of_rows[1], of_rows[2], of_rows[3]
+    own_limits, own_reach, u = of_rows[4], of_rows[5], of_rows[6]
+    open_rows, place = numbers[0], numbers[1:].ravel()
+    label = np.empty(ROWS, np.int32)
+    d, k, near = X.shape[1], len(centroids), len(between) > 0
+    ask, survived, waits, undecided = boxes[0].shape[1] > 0 and len(rows) == 0, 0, 0, 0
     left, beyond = k, FARTHEST
     for start in range(first, last, ROWS):
         count = min(ROWS, last - start)
         best[:] = FAR
         second[:] = FAR
         label[:] = 0
-        fill_strip(X, packed, start, strip)
+        if len(rows):
+            fill_listed(X, packed, rows, start, count, strip, place)
+        else:
+            fill_strip(X, packed, start, strip)
+        square_strip(strip.ctypes.data, operand[k].ctypes.data, squares.ctypes.data, d)
         if ask and (start - first) % (STRIPS * ROWS) == 0:
             box_of(X, packed, start, min(start + STRIPS * ROWS, last), sides)
             left = survivors(sides, boxes, at, cost, listed)
             listed[left : left + GROUP] = k
             survived += left
             ask = 2 * survived * STRIPS * ROWS <= k * (start + STRIPS * ROWS - first)
-        if len(around):
-            radius = radii[start]
-            for i in range(start, start + count):
-                radius = max(radius, radii[i])
-            radius = np.float32(2.000004) * radius
-            left, beyond = within(around, radius, listed)
+        if near:
+            square_strip(strip.ctypes.data, operand[cluster].ctypes.data, u.ctypes.data, d)
+            radius = np.float32(0)
+            for i in range(ROWS):  # the last row is in all lanes that have none
+                radius = max(radius, np.sqrt(u[i]) + per_square * (np.sqrt(u[i]) + np.sqrt(squares[i])))
+            radius *= np.float32(2.00001)
+            left, beyond = within(between[cluster], radius, listed)
             listed[left : left + GROUP] = k
             beyond = beyond - radius if left < k else FARTHEST
-        if ask or len(around):
+        if ask or near:
             for g in range(0, left, GROUP):
                 score_listed(
                     strip.ctypes.data,
@@ -174,34 +180,44 @@ def assign_rows(X, first, last, packed, labels, keep, around, radii, scratch):
                     d,
                 )
         several = 0
-        found = labels[start : start + count]  # indices cannot be negative
-        square_strip(strip.ctypes.data, rows_part.ctypes.data, d)
         for i in range(count):
-            rows_part[i] = rows_part[i] * per_square + tiny
-            centroid_part = best[i] * kappa20 + np.float32(12.5) * rows_part[i]
+            squares[i] = squares[i] * per_square + tiny
+            centroid_part = best[i] * kappa20 + np.float32(12.5) * squares[i]
             centroid_part = centroid_part if centroid_part < most else most
-            best[i] += centroid_part + np.float32(1.25) * rows_part[i]
-            found[i] = label[i]
+            best[i] += centroid_part + np.float32(1.25) * squares[i]
             several += second[i] <= best[i]
         if len(limits):
-            own_limits, own_reach = limits[start : start + count], reach[start : start + count]
             for i in range(count):  # see `bounds.Part.write`
-                g, h = max(second[i] - best[i], np.float32(0)), max(rows_part[i] * half + best[i], np.float32(0))
+                g, h = max(second[i] - best[i], np.float32(0)), max(squares[i] * half + best[i], np.float32(0))
                 wide = np.sqrt(g + h)
                 gap = less * (g / max(wide + np.sqrt(h), SMALLEST)) - off * wide
                 gap = gap if gap < beyond else beyond
-                decided = g > np.float32(0)
-                own_limits[i] = (gap + drift[found[i]]) * DOWN if decided and not ask else NEVER
-                own_reach[i] = np.sqrt(h + h) * UP - own[found[i]] * DOWN if decided else FARTHEST
+                own_limits[i] = (gap + drift[label[i]]) * DOWN if g > np.float32(0) else NEVER
+                own_reach[i] = np.sqrt(h + h)
+        if len(rows):
+            for i in range(count):
+                labels[rows[start + i]] = label[i]
+            if len(limits):
+                for i in range(count):
+                    limits[rows[start + i]], reach[rows[start + i]] = own_limits[i], own_reach[i]
+        else:
+            found = labels[start : start + count]  # indices cannot be negative
+            for i in range(count):
+                found[i] = label[i]
+            if len(limits):
+                limits_part, reach_part = limits[start : start + count], reach[start : start + count]
+                for i in range(count):
+                    limits_part[i], reach_part[i] = own_limits[i], own_reach[i]
         if several == 0:
             continue
         undecided += several
         for i in range(count):
             if second[i] > best[i]:
                 continue
-            open_rows[waits], threshold[waits] = start + i, best[i]
+            row = rows[start + i] if len(rows) else start + i
+            open_rows[waits], threshold[waits] = row, best[i]
             for f in range(d):
-                waiting[f, waits] = np.float32((np.float64(X[start + i, f]) - shift[f]) * scale)
+                waiting[f, waits] = np.float32((np.float64(X[row, f]) - shift[f]) * scale)
             waits += 1
             if waits == ROWS:
                 settle(X, open_rows, threshold, waiting, tiles, base, centroids, factor, scores, labels)
@@ -214,4 +230,5 @@ def assign_rows(X, first, last, packed, labels, keep, around, radii, scratch):
 def assign(X: NDArray, packed: Packed, labels: NDArray[np.int32]) -> int:
     """Label a block of rows X (m, d) float32|float64, C-contiguous; returns how many had to be settled."""
     scratch = scratch_for(X.shape[1], len(packed.centroids))
-    return int(assign_rows(X, 0, len(X), packed.arguments, labels, NO_LIMITS, NO_FLOATS, NO_FLOATS, scratch))
+    every = X, IN_ORDER, 0, len(X), packed.arguments, labels
+    return int(assign_rows(*every, NO_LIMITS, NOTHING, -1, scratch))

@@ -10,13 +10,13 @@ and so |x - c_k| - |x - c_a| >= sqrt(2 h + 2 g) - sqrt(2 h) = gap. An iteration 
 leaves all of that gap but delta_a + max delta_k, over k other than a. The sums of these are `drift`, one number for
 each cluster; a row keeps gap + drift at the time, its `limit`: its label stands while drift < limit.
 
-**Centroids too far** (Elkan 2003). A row keeps `reach`, u less the sum of the moves of c_a so far, `own`; so
-reach + own bounds its distance to c_a at any time. Where |c_k - c_a| is above twice that, k is farther than a.
+**Centroids too far** (Elkan 2003). Where |c_k - c_a| is above 2 u, k is farther than a. Rows are sorted by the u of the
+step before, `reach`, so that those that need the same few centroids come together; the u that counts is found anew.
 
 *Rounding.* D of two centroids may come in the wrong order only if their distances differ by less than gamma_{d+4} of
 their sum, which is at most 4 (u + gap) = 4 sqrt(2 h + 2 g) where it matters (else the farther is three times as far).
-Five times gamma is taken off the gap, and 2^-16 of it for its own evaluation in float32; 2^-20 of the limit, of reach
-and of own, for the roundings of the sums.
+Five times gamma is taken off the gap, and 2^-16 of it for its own evaluation in float32; 2^-20 of the limit, for the
+roundings of drift. What |c_k - c_a| exceeds 2 u by is at most the gap, too.
 
 A sample of the rows tells before each step whether either is worth its time.
 """
@@ -28,17 +28,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.exact import U32, U64, gamma, margin
+from gpukm.kernels.arrange import LEAST_CENTROIDS, MOST_FEATURES
 
-# Measured: bounds pay where more than LEAST_STANDING + COST / (k d) of the rows stand, or no more than MOST_NEAR of the
-# centroids are near enough to matter. Writing and asking costs a row as much as COST products take.
-COST = {"numba": 250, "numpy": 2000}
-LEAST_STANDING = 1 / 16
+# Measured: writing and asking costs a row as much as COST products take, and pays where at least cost / (cost + k d) of
+# the rows stand; more than MOST_STANDING hardly ever do. Lists pay where at most MOST_NEAR of the centroids are near.
+COST = {"numba": 1000, "numpy": 2000}
+LEAST_STANDING, MOST_STANDING = 1 / 16, 0.9
 MOST_NEAR = 0.3
-WIDE, MANY = 8, 32  # features and centroids from which on lists of them may pay
-SAMPLE, SPARSE, LEAST_SAMPLE = 256, 64, 16  # rows in the sample, at most one in SPARSE, and how many tell something
+LISTED, MANY = 1 << 12, 32  # products a row, and centroids, from which on lists of them may pay
+SAMPLE, SPARSE, LEAST_SAMPLE = 128, 64, 32  # rows in the sample, at most one in SPARSE, and how many tell something
+LOOK = 1 << 22  # products that a look at the sample may take
 FARTHEST = np.float32(1e38)  # above all scores
 NEVER = np.float32(-1)  # the limit of a row that has to be looked at
-DOWN, UP = np.float32(1 - 2.0**-20), np.float32(1 + 2.0**-20)
+DOWN = np.float32(1 - 2.0**-20)
 SMALLEST = np.float32(2.0**-100)
 NOTHING = np.empty((0, 0), np.float32)
 
@@ -49,7 +51,7 @@ class Part(NamedTuple):
     Attributes
     ----------
     limits, reach : (m,) float32, written by a step for the rows that it looks at
-    drift, own : (k,) float32
+    drift : (k,) float32
     between : (k, k) float32, at most the distances between centroids; (0, 0) where they are not worth using
     known : whether limits and reach hold something yet
     """
@@ -57,7 +59,6 @@ class Part(NamedTuple):
     limits: NDArray[np.float32]
     reach: NDArray[np.float32]
     drift: NDArray[np.float32]
-    own: NDArray[np.float32]
     between: NDArray[np.float32]
     known: bool
 
@@ -77,14 +78,14 @@ class Part(NamedTuple):
         slack: NDArray[np.float32],
         n_features: int,
     ) -> None:
-        """Set limits and reach from the scores, all (m,); a row whose second is within its threshold has none."""
+        """Set limits and reach from the scores, all (m,); a row whose second is within its threshold has no limit."""
         half, less, off = factors(n_features)
         g = np.maximum(second - threshold, 0)
         h = np.maximum(slack * half + threshold, 0)
         wide = np.sqrt(g + h)
         gap = less * (g / np.maximum(wide + np.sqrt(h), SMALLEST)) - off * wide
         self.limits[...] = np.where(g > 0, (gap + self.drift[labels]) * DOWN, NEVER)
-        self.reach[...] = np.where(g > 0, np.sqrt(2 * h) * UP - self.own[labels] * DOWN, FARTHEST)
+        self.reach[...] = np.sqrt(2 * h)
 
 
 def factors(n_features: int) -> tuple[np.float32, np.float32, np.float32]:
@@ -102,38 +103,50 @@ class Bounds:
         self._sample: Sample | None = None
         self._rows = np.empty((2, 0), np.float32)  # limits, reach
         self._before: NDArray | None = None
-        self._moved = np.zeros((2, 0))  # drift, own
+        self._drift = np.zeros(0)
         self._between = NOTHING
         self._wanted = self._known = self._asked = False
 
-    def follow(self, centroids: NDArray, scale: float, rows: Callable[[NDArray], NDArray]) -> None:
-        """A step for `centroids` (k, d) begins; `scale` makes units the frame's, `rows` gives rows by index."""
+    @property
+    def by_cluster(self) -> bool:
+        """Whether rows are to be visited cluster by cluster: as many of them at once as can be."""
+        return len(self._between) > 0
+
+    def follow(
+        self, centroids: NDArray, scale: float, rows: Callable[[NDArray], NDArray], in_place: bool = True
+    ) -> None:
+        """A step for `centroids` (k, d) begins.
+
+        `scale` brings them to the frame's units, `rows` gives rows by index; `in_place` says that rows can be visited
+        in any order and number, without a copy.
+        """
         n_clusters, n_features = centroids.shape
         few = min(SAMPLE, self._n_samples // SPARSE)
-        if few < LEAST_SAMPLE or self._engine not in COST:
+        boxes = n_features <= MOST_FEATURES and n_clusters >= LEAST_CENTROIDS and self._engine == "numba"
+        if few < LEAST_SAMPLE or self._engine not in COST or boxes:
             return
         before, self._before = self._before, centroids
         self._asked, self._known = self._known, False  # until the step is over
         if before is None:
-            self._moved = np.zeros((2, n_clusters))
+            self._drift = np.zeros(n_clusters)
         else:
             moves = np.sqrt((((centroids.astype(np.float64) - before) * scale) ** 2).sum(axis=1)) * (1 + 1e-9)
             farthest = int(np.argmax(moves))
             others = np.full(n_clusters, moves[farthest])
             others[farthest] = np.delete(moves, farthest).max(initial=0.0)
-            self._moved += moves + others, moves
-        share = LEAST_STANDING + COST[self._engine] / (n_clusters * n_features)
-        if share > 1:
+            self._drift += moves + others
+        cost = COST[self._engine]
+        share = max(cost / (cost + n_clusters * n_features), LEAST_STANDING)
+        if share > MOST_STANDING:
             return
         if self._sample is None:
+            few = max(min(few, LOOK // (n_clusters * n_features)), LEAST_SAMPLE)
             self._sample = Sample(rows(np.arange(few) * (self._n_samples // few)), scale)
-        self._between, between = NOTHING, None
-        if self._engine == "numba" and n_features >= WIDE and MANY <= n_clusters <= self._n_samples // 16:
-            between = distances_between(centroids, scale)
-        standing, near = self._sample.look(centroids, self._moved[0], between)
-        if between is not None and near <= MOST_NEAR and self._asked:
-            self._between = between
-        self._wanted = standing >= share or near <= MOST_NEAR
+        standing, near = self._sample.look(centroids, self._drift)
+        listed = self._engine == "numba" and in_place and n_clusters * n_features >= LISTED
+        listed = listed and MANY <= n_clusters <= self._n_samples // 16 and near <= MOST_NEAR
+        self._between = distances_between(centroids, scale) if listed and self._asked else NOTHING
+        self._wanted = standing >= share or listed
         if self._wanted and not self._rows.size:
             self._rows = np.empty((2, self._n_samples), np.float32)
 
@@ -141,9 +154,9 @@ class Bounds:
         """What the step needs for the rows start:stop; None where it would not gain by it."""
         if not self._wanted:
             return None
-        drift, own = np.nextafter(self._moved.astype(np.float32), np.float32(np.inf))
+        drift = np.nextafter(self._drift.astype(np.float32), np.float32(np.inf))
         limits, reach = self._rows[:, start:stop]
-        return Part(limits, reach, drift, own, self._between, self._asked)
+        return Part(limits, reach, drift, self._between, self._asked)
 
     def finish(self) -> None:
         """The step is over: what it was to write is there."""
@@ -156,24 +169,27 @@ class Sample:
     def __init__(self, rows: NDArray, scale: float) -> None:
         self._scale = scale
         self._centre = rows.mean(axis=0, dtype=np.float64)
-        self._rows = (rows - self._centre) * scale
+        self._rows = ((rows - self._centre) * scale).astype(np.float32)
         self._limit = np.zeros(len(rows))
         self._label = np.zeros(len(rows), np.intp)
 
-    def look(
-        self, centroids: NDArray, drift: NDArray[np.float64], between: NDArray[np.float32] | None
-    ) -> tuple[float, float]:
-        """(share of rows that stand since the last call, share of centroids near enough to matter: 1 if unknown)."""
-        C = (centroids - self._centre) * self._scale
-        squares = np.einsum("ij,ij->i", self._rows, self._rows)[:, None] + np.einsum("ij,ij->i", C, C)
-        D = np.sqrt(np.maximum(squares - 2 * (self._rows @ C.T), 0))
+    def look(self, centroids: NDArray, drift: NDArray[np.float64]) -> tuple[float, float]:
+        """(share of rows that stand since the last call, share of centroids near enough to matter), both estimated."""
+        C = ((centroids - self._centre) * self._scale).astype(np.float32)
         standing = float(np.mean(self._limit > drift[self._label]))
+        D = _distances(self._rows, C)
         self._label = np.argmin(D, axis=1)
         least = D.min(axis=1)
         D[np.arange(len(D)), self._label] = np.inf
         self._limit = D.min(axis=1) - least + drift[self._label]
-        near = 1.0 if between is None else float(np.mean(between[self._label] <= 2 * least[:, None]))
-        return standing, near
+        near = _distances(C[self._label], C) <= 2 * least[:, None]
+        return standing, float(np.mean(near))
+
+
+def _distances(A: NDArray, B: NDArray) -> NDArray:
+    """(m, k) distances between the rows of A and B, about right."""
+    squares = np.einsum("ij,ij->i", A, A)[:, None] + np.einsum("ij,ij->i", B, B)
+    return np.sqrt(np.maximum(squares - 2 * (A @ B.T), 0))
 
 
 def distances_between(centroids: NDArray, scale: float) -> NDArray[np.float32]:

@@ -1,8 +1,7 @@
 """lloyd_step, Numba engine: rows are labelled, and those whose label changed are moved, while in cache.
 
-Rows that stand (`bounds`) are passed over; the others are copied together, so that `assign_rows` finds full strips.
-Where centroids are known to be too far, the copies are made cluster by cluster, nearest rows first: the rows of a strip
-then need the same few centroids.
+Rows that stand (`bounds`) are passed over. Where centroids are known to be too far, the others come cluster by cluster,
+nearest rows first: the rows of a strip then need the same few centroids.
 """
 
 import numpy as np
@@ -11,13 +10,13 @@ from numpy.typing import NDArray
 from gpukm.exact import Sums
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, move_rows
 from gpukm.kernels.assign_numba import assign_rows, keep_of, scratch_for
-from gpukm.kernels.bounds import FARTHEST, NOTHING, UP, Part
+from gpukm.kernels.bounds import NOTHING, Part
 from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.strips_numba import Packed
 from gpukm.kernels.vectors_numba import ROWS
 
 VALUES = 1 << 15  # of X between labelling and moving: half of a second-level cache of 256 KiB
-MOST_OPEN = 0.75  # of the rows: copying them costs as much as looking at the rest
+MOST_OPEN = 0.75  # of the rows: a list of them costs as much as looking at the rest
 LEVELS = 256  # of distance, by which rows of a cluster are sorted
 
 
@@ -48,53 +47,27 @@ def _sorted(keys, n_keys, order):
 
 
 @jit()
-def _by_cluster(rows, labels, k, reach, own, radii):
-    """(`rows` by cluster and then by distance, where each cluster begins); their distances at most go to `radii`."""
+def _by_cluster(rows, labels, k, reach):
+    """(`rows` by cluster and then by distance, where each cluster begins)."""
     levels = np.empty(len(labels), np.int32)
     longest = np.float32(1e-30)
     for row in rows:
-        radii[row] = (reach[row] + own[labels[row]] * UP) * UP
-        longest = longest if radii[row] > np.float32(0.5) * FARTHEST else max(longest, radii[row])
+        longest = max(longest, reach[row])
     for row in rows:
-        level = radii[row] / longest * np.float32(LEVELS - 2)
-        levels[row] = np.int32(min(max(level, np.float32(0)), np.float32(LEVELS - 1)))
+        levels[row] = np.int32(reach[row] / longest * np.float32(LEVELS - 1))
     return _sorted(labels, k, _sorted(levels, LEVELS, rows)[0])
-
-
-@jit()
-def _copy(X, rows, radii, taken, own_radii):
-    """Bring some rows together, and what belongs to them."""
-    for j in range(len(rows)):
-        row = rows[j]
-        for f in range(X.shape[1]):
-            taken[j, f] = X[row, f]
-    if len(radii):
-        for j in range(len(rows)):
-            own_radii[j] = radii[rows[j]]
-
-
-@jit()
-def _put_back(rows, own_labels, own_bounds, labels, limits, reach):
-    for j in range(len(rows)):
-        row = rows[j]
-        labels[row], limits[row], reach[row] = own_labels[j], own_bounds[0, j], own_bounds[1, j]
 
 
 @jit()
 def _step(X, packed, labels, old_labels, weights, scale, bits, store, keep, between, known):
     # `assign_rows` is called from here only: Numba would compile it anew for every function in between.
-    limits, reach, drift, own, factors = keep
+    limits, reach, drift, _ = keep
     undecided, moved, used, standing = 0, 0, 1, 0
-    zero = np.int64(0)  # a literal 0 would be a type of its own, to compile for
+    zero, nowhere = np.int64(0), np.int64(-1)  # literals would be types of their own, to compile for
     d, near = X.shape[1], len(between) > 0
-    rows = max(VALUES // d // ROWS, 16) * ROWS
-    most = min(rows, len(X)) if known else 0  # rows that are copied at once
-    rows = len(X) if near else rows
-    nothing, scratch = np.empty(0, np.float32), scratch_for(d, len(packed[5]))
+    rows = len(X) if near else max(VALUES // d // ROWS, 16) * ROWS
+    in_order, scratch = np.empty(0, np.int64), scratch_for(d, len(packed[5]))
     found = np.empty(min(rows, len(X)) + 1 if known else 0, np.int64)
-    taken = np.empty((most + ROWS if known else 0, d), X.dtype)  # a strip reads beyond the last row
-    own_radii, own_labels = np.empty(most, np.float32), np.empty(most, np.int32)
-    own_bounds, radii = np.empty((2, most), np.float32), np.empty(len(X) if near else 0, np.float32)
     for start in range(0, len(X), rows):
         stop = min(start + rows, len(X))
         count = stop - start
@@ -104,22 +77,15 @@ def _step(X, packed, labels, old_labels, weights, scale, bits, store, keep, betw
             standing += stop - start - count
             for i in range(start, stop):
                 labels[i] = old_labels[i]
-            order, begins = found[:count], np.full(2, count)
-            begins[0] = 0
             if near:
-                order, begins = _by_cluster(order, old_labels, len(between), reach, own, radii)
-            for cluster in range(len(begins) - 1):
-                around = between[cluster] if near else nothing
-                for first in range(begins[cluster], begins[cluster + 1], most):
-                    some = order[first : min(first + most, begins[cluster + 1])]
-                    _copy(X, some, radii, taken, own_radii)
-                    kept = own_bounds[0], own_bounds[1], drift, own, factors
-                    undecided += assign_rows(
-                        taken, zero, len(some), packed, own_labels, kept, around, own_radii, scratch
-                    )
-                    _put_back(some, own_labels, own_bounds, labels, limits, reach)
+                order, begins = _by_cluster(found[:count], old_labels, len(between), reach)
+                for cluster in range(len(between)):
+                    first, last = begins[cluster], begins[cluster + 1]
+                    undecided += assign_rows(X, order, first, last, packed, labels, keep, between, cluster, scratch)
+            elif count:
+                undecided += assign_rows(X, found[:count], zero, count, packed, labels, keep, between, nowhere, scratch)
         else:
-            undecided += assign_rows(X, start, stop, packed, labels, keep, nothing, nothing, scratch)
+            undecided += assign_rows(X, in_order, start, stop, packed, labels, keep, between, nowhere, scratch)
         part = move_rows(X, start, stop, weights, labels, old_labels, scale, bits, store)
         moved, used = moved + part[0], max(used, part[1])
     return undecided, moved, used, standing

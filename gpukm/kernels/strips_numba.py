@@ -14,7 +14,7 @@ from gpukm.exact import U64, gamma
 from gpukm.kernels.assign import slack_terms
 from gpukm.kernels.boxes_numba import Boxes
 from gpukm.kernels.jit_numba import FUSED, jit
-from gpukm.kernels.vectors_numba import GROUP, LANES, QUAD, ROWS, prefetch, transpose
+from gpukm.kernels.vectors_numba import GROUP, LANES, QUAD, ROWS, prefetch, transpose, transpose_listed
 
 FAR = np.float32(3e38)
 
@@ -99,6 +99,30 @@ def pack_strip_float32(X, shift, start, strip):
                 for j in range(i, i + LANES):
                     prefetch(source + (j + ROWS) * pitch + 4 * f)
             transpose(source + i * pitch + 4 * f, centre + 4 * f, out + 4 * (f * ROWS + i), pitch)
+
+
+@jit()
+def fill_listed(X, packed, rows, first, count, strip, at):
+    """`fill_strip` for `count` rows of X that are listed in `rows` from `first` on; `at` (2 ROWS,) int64 is scratch."""
+    (shift, scale, plain), d = packed[:3], X.shape[1]
+    past = False  # a transpose reads up to 12 bytes after a row
+    for i in range(2 * ROWS):
+        row = rows[first + min(i, count - 1)] if i < ROWS else rows[min(first + i, len(rows) - 1)]
+        past |= row == len(X) - 1
+        at[i] = X.ctypes.data + 4 * d * row
+    if not plain or past:
+        for f in range(d):
+            centre = np.float64(shift[f])
+            for i in range(ROWS):
+                strip[f, i] = np.float32((np.float64(X[rows[first + min(i, count - 1)], f]) - centre) * scale)
+        return
+    own, centre, out = at.ctypes.data, shift.ctypes.data, strip.ctypes.data
+    for i in range(0, ROWS, LANES):
+        for f in range(0, d, QUAD):
+            if f % 16 == 0:
+                for j in range(i, i + LANES):
+                    prefetch(at[ROWS + j] + 4 * f)
+            transpose_listed(own + 8 * i, 4 * f, centre + 4 * f, out + 4 * (f * ROWS + i))
 
 
 @jit()

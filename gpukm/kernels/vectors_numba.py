@@ -76,6 +76,22 @@ def _joined(builder: Any, vectors: list[Any]) -> Any:
     return vectors[0]
 
 
+def _turn(builder: Any, loaded: list[Any], shift: Any, out: Any) -> None:
+    """Write QUAD features of LANES rows, `loaded` one by one, less those at `shift`, as QUAD vectors of rows."""
+    centre = _joined(builder, [_load(builder, shift, 0, loaded[0].type)] * (LANES // QUAD))
+    # Vector j holds rows j, j + 4, j + 8, ...; a 4 x 4 transpose within each quarter puts the rows in order.
+    a, b, c, e = (builder.fsub(_joined(builder, loaded[j::QUAD]), centre) for j in range(QUAD))
+
+    def mixed(x: Any, y: Any, picks: tuple[int, ...]) -> Any:
+        order = [p % QUAD + q + LANES * (p // QUAD) for q in range(0, LANES, QUAD) for p in picks]
+        return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_I32, LANES), order))
+
+    low, high, left, right = (0, 4, 1, 5), (2, 6, 3, 7), (0, 1, 4, 5), (2, 3, 6, 7)
+    ab, ce = (mixed(a, b, low), mixed(a, b, high)), (mixed(c, e, low), mixed(c, e, high))
+    for f in range(QUAD):
+        _store(builder, mixed(ab[f // 2], ce[f // 2], right if f % 2 else left), out, 4 * ROWS * f)
+
+
 @intrinsic
 def transpose(typing: Any, rows: Any, shift: Any, out: Any, pitch: Any) -> Any:
     """Write QUAD features of LANES rows, less `shift`, as QUAD vectors of rows.
@@ -87,23 +103,25 @@ def transpose(typing: Any, rows: Any, shift: Any, out: Any, pitch: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         rows, shift, out, pitch = arguments
-        quad = ir.VectorType(_F32, QUAD)
         loaded = []
         for _ in range(LANES):
-            loaded.append(_load(builder, rows, 0, quad))
+            loaded.append(_load(builder, rows, 0, ir.VectorType(_F32, QUAD)))
             rows = builder.add(rows, pitch)
-        centre = _joined(builder, [_load(builder, shift, 0, quad)] * (LANES // QUAD))
-        # Vector j holds rows j, j + 4, j + 8, ...; a 4 x 4 transpose within each quarter puts the rows in order.
-        a, b, c, e = (builder.fsub(_joined(builder, loaded[j::QUAD]), centre) for j in range(QUAD))
+        _turn(builder, loaded, shift, out)
+        return context.get_dummy_value()
 
-        def mixed(x: Any, y: Any, picks: tuple[int, ...]) -> Any:
-            order = [p % QUAD + q + LANES * (p // QUAD) for q in range(0, LANES, QUAD) for p in picks]
-            return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_I32, LANES), order))
+    return signature, emit
 
-        low, high, left, right = (0, 4, 1, 5), (2, 6, 3, 7), (0, 1, 4, 5), (2, 3, 6, 7)
-        ab, ce = (mixed(a, b, low), mixed(a, b, high)), (mixed(c, e, low), mixed(c, e, high))
-        for f in range(QUAD):
-            _store(builder, mixed(ab[f // 2], ce[f // 2], right if f % 2 else left), out, 4 * ROWS * f)
+
+@intrinsic
+def transpose_listed(typing: Any, rows: Any, offset: Any, shift: Any, out: Any) -> Any:
+    """`transpose` for any LANES rows: `rows` is where their addresses are, to which `offset` bytes are added."""
+    signature = types.void(types.int64, types.int64, types.int64, types.int64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, offset, shift, out = arguments
+        places = [builder.add(_load(builder, rows, 8 * i, _I64), offset) for i in range(LANES)]
+        _turn(builder, [_load(builder, place, 0, ir.VectorType(_F32, QUAD)) for place in places], shift, out)
         return context.get_dummy_value()
 
     return signature, emit
@@ -240,20 +258,25 @@ def store_tile(typing: Any, rows: Any, operand: Any, base: Any, scores: Any, dep
 
 
 @intrinsic
-def square_strip(typing: Any, rows: Any, out: Any, depth: Any) -> Any:
-    """The squared lengths of ROWS rows, summed feature by feature: `rows` (depth, ROWS) and `out` (ROWS,) float32."""
+def square_strip(typing: Any, rows: Any, operand: Any, out: Any, depth: Any) -> Any:
+    """Squared lengths of ROWS rows plus `operand` (depth,), summed feature by feature.
+
+    Addresses of float32: `rows` (depth, ROWS) and `out` (ROWS,).
+    """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        rows, out, depth = arguments
+        rows, operand, out, depth = arguments
         entry, loop, done = builder.block, *(builder.append_basic_block(name) for name in ("squares", "lengths"))
         builder.branch(loop)
         builder.position_at_end(loop)
-        f, x, *sums = builder.phi(_I64), builder.phi(_I64), *(builder.phi(_FLOATS) for _ in range(PANELS))
-        vectors = [_load(builder, x, 4 * LANES * p, _FLOATS) for p in range(PANELS)]
+        f, x, c, *sums = *(builder.phi(_I64) for _ in range(3)), *(builder.phi(_FLOATS) for _ in range(PANELS))
+        more = _splat(builder, _load(builder, c, 0, _F32), _FLOATS)
+        vectors = [builder.fadd(_load(builder, x, 4 * LANES * p, _FLOATS), more) for p in range(PANELS)]
         longer = [builder.call(_fma(builder, _FLOATS), [v, v, s]) for v, s in zip(vectors, sums, strict=True)]
-        following = [builder.add(value, ir.Constant(_I64, by)) for value, by in ((f, 1), (x, 4 * ROWS))]
-        begun = [ir.Constant(_I64, 0), rows, *[ir.Constant(_FLOATS, [0.0] * LANES)] * PANELS]
-        for phi, start, after in zip((f, x, *sums), begun, (*following, *longer), strict=True):
+        steps = ((f, 1), (x, 4 * ROWS), (c, 4))
+        following = [builder.add(value, ir.Constant(_I64, by)) for value, by in steps]
+        begun = [ir.Constant(_I64, 0), rows, operand, *[ir.Constant(_FLOATS, [0.0] * LANES)] * PANELS]
+        for phi, start, after in zip((f, x, c, *sums), begun, (*following, *longer), strict=True):
             phi.add_incoming(start, entry)
             phi.add_incoming(after, loop)
         builder.cbranch(builder.icmp_signed("<", following[0], depth), loop, done)
@@ -262,4 +285,4 @@ def square_strip(typing: Any, rows: Any, out: Any, depth: Any) -> Any:
             _store(builder, longer[p], out, 4 * LANES * p)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, types.int64), emit
+    return types.void(types.int64, types.int64, types.int64, types.int64), emit
