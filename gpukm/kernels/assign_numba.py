@@ -10,11 +10,11 @@ Cost of a strip: 2 ROWS k d FLOP; nothing of n x k is stored.
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, NOTHING, SMALLEST, Part, factors
+from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, NOTHING, SMALLEST, Part, factors, may_pay
 from gpukm.kernels.boxes_numba import STRIPS, box_of, survivors
 from gpukm.kernels.jit_numba import ANY_ORDER, FUSED, jit
-from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, fill_strip, strip_for
-from gpukm.kernels.vectors_numba import GROUP, ROWS, score_listed, score_tile, square_strip, store_tile
+from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, fill_strip
+from gpukm.kernels.vectors_numba import GROUP, QUAD, ROWS, score_listed, score_tile, square_strip, store_tile
 
 
 @jit(ANY_ORDER)
@@ -78,25 +78,22 @@ NO_FLOATS, IN_ORDER = np.empty(0, np.float32), np.empty(0, np.int64)
 NO_LIMITS = NO_FLOATS, NO_FLOATS, NO_FLOATS, factors(1)
 
 
-def keep_of(bounds: Part | None, n_features: int) -> tuple:
-    """What `assign_rows` takes to write limits and reach, or that it writes none."""
+def keep_of(bounds: Part | None, n_clusters: int, n_features: int) -> tuple | None:
+    """What `assign_rows` takes to write limits and reach: None where they never are, empty where they are not now."""
+    if not may_pay("numba", n_clusters, n_features):
+        return None
     if bounds is None:
         return NO_LIMITS
     return bounds.limits, bounds.reach, bounds.drift, factors(n_features)
 
 
-@jit()
-def scratch_for(d, k):
-    """What `assign_rows` writes to."""
-    strips = strip_for(d), strip_for(d), np.empty((GROUP, ROWS), np.float32)
+def scratch_for(d: int, k: int) -> tuple:
+    """What `assign_rows` writes to; made by NumPy, since Numba takes a tenth of a second to compile each `np.empty`."""
+    strip = -(-d // QUAD) * QUAD, ROWS
+    strips = np.zeros(strip, np.float32), np.zeros(strip, np.float32), np.empty((GROUP, ROWS), np.float32)
+    of_rows = np.empty((7, ROWS), np.float32), np.empty((3, ROWS), np.int64), np.empty(ROWS, np.int32)
     of_boxes = np.empty(k, np.float32), np.empty(k, np.float32), np.empty((3, d), np.float32)
-    return (
-        strips,
-        np.empty((7, ROWS), np.float32),
-        np.empty((3, ROWS), np.int64),
-        of_boxes,
-        np.empty(k + GROUP, np.int32),
-    )
+    return strips, of_rows, of_boxes, np.empty(k + GROUP, np.int32)
 
 
 @jit()
@@ -115,47 +112,51 @@ def within(around, radius, listed):
 def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, scratch):
     """Label the rows `first` to `last` of X (m, d) float32|float64; returns how many had to be settled.
 
-    If `rows` is not empty, it lists the rows of X that `first` and `last` count. `packed` is `Packed.arguments`;
-    `labels` (m,) as in `assign`; `keep` as from `keep_of`. Where `between` (k, k) is not empty, all rows had the label
-    `cluster`, and centroids farther from that one than twice a row are left out.
+    `packed` is `Packed.arguments`; `labels` (m,) as in `assign`; `keep` as from `keep_of`. Only if that is not None the
+    others are looked at: if `rows` is not empty, it lists the rows of X that `first` and `last` count. Where `between`
+    (k, k) is not empty, all rows had the label `cluster`, and centroids farther from that one than twice a row are left
+    out. Numba compiles what a keep of None needs without the rest, and what another needs without the boxes.
     """
     shift, scale, _, tiles, base, centroids, of_scores, boxes, operand = packed
     kappa20, most, factor, per_square, tiny = of_scores
-    limits, reach, drift, (half, less, off) = keep
-    (strip, waiting, scores), of_rows, numbers, (at, cost, sides), listed = scratch
+    (strip, waiting, scores), (of_rows, numbers, label), (at, cost, sides), listed = scratch
     best, second, squares, threshold = of_rows[0], of_rows[1], of_rows[2], of_rows[3]
     own_limits, own_reach, u = of_rows[4], of_rows[5], of_rows[6]
     open_rows, place = numbers[0], numbers[1:].ravel()
-    label = np.empty(ROWS, np.int32)
-    d, k, near = X.shape[1], len(centroids), len(between) > 0
-    ask, survived, waits, undecided = boxes[0].shape[1] > 0 and len(rows) == 0, 0, 0, 0
-    left, beyond = k, FARTHEST
+    d, k = X.shape[1], len(centroids)
+    ask, survived, waits, undecided = boxes[0].shape[1] > 0, 0, 0, 0
+    few, left, beyond = False, k, FARTHEST
     for start in range(first, last, ROWS):
         count = min(ROWS, last - start)
         best[:] = FAR
         second[:] = FAR
         label[:] = 0
-        if len(rows):
+        if keep is None:
+            fill_strip(X, packed, start, strip)
+            if ask and (start - first) % (STRIPS * ROWS) == 0:
+                box_of(X, packed, start, min(start + STRIPS * ROWS, last), sides)
+                left = survivors(sides, boxes, at, cost, listed)
+                listed[left : left + GROUP] = k
+                survived += left
+                ask = 2 * survived * STRIPS * ROWS <= k * (start + STRIPS * ROWS - first)
+                few = ask
+        elif len(rows):
             fill_listed(X, packed, rows, start, count, strip, place)
         else:
             fill_strip(X, packed, start, strip)
         square_strip(strip.ctypes.data, operand[k].ctypes.data, squares.ctypes.data, d)
-        if ask and (start - first) % (STRIPS * ROWS) == 0:
-            box_of(X, packed, start, min(start + STRIPS * ROWS, last), sides)
-            left = survivors(sides, boxes, at, cost, listed)
-            listed[left : left + GROUP] = k
-            survived += left
-            ask = 2 * survived * STRIPS * ROWS <= k * (start + STRIPS * ROWS - first)
-        if near:
-            square_strip(strip.ctypes.data, operand[cluster].ctypes.data, u.ctypes.data, d)
-            radius = np.float32(0)
-            for i in range(ROWS):  # the last row is in all lanes that have none
-                radius = max(radius, np.sqrt(u[i]) + per_square * (np.sqrt(u[i]) + np.sqrt(squares[i])))
-            radius *= np.float32(2.00001)
-            left, beyond = within(between[cluster], radius, listed)
-            listed[left : left + GROUP] = k
-            beyond = beyond - radius if left < k else FARTHEST
-        if ask or near:
+        if keep is not None:
+            few = len(between) > 0
+            if few:
+                square_strip(strip.ctypes.data, operand[cluster].ctypes.data, u.ctypes.data, d)
+                radius = np.float32(0)
+                for i in range(ROWS):  # the last row is in all lanes that have none
+                    radius = max(radius, np.sqrt(u[i]) + per_square * (np.sqrt(u[i]) + np.sqrt(squares[i])))
+                radius *= np.float32(2.00001)
+                left, beyond = within(between[cluster], radius, listed)
+                listed[left : left + GROUP] = k
+                beyond = beyond - radius if left < k else FARTHEST
+        if few:
             for g in range(0, left, GROUP):
                 score_listed(
                     strip.ctypes.data,
@@ -186,35 +187,35 @@ def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, sc
             centroid_part = centroid_part if centroid_part < most else most
             best[i] += centroid_part + np.float32(1.25) * squares[i]
             several += second[i] <= best[i]
-        if len(limits):
-            for i in range(count):  # see `bounds.Part.write`
-                g, h = max(second[i] - best[i], np.float32(0)), max(squares[i] * half + best[i], np.float32(0))
-                wide = np.sqrt(g + h)
-                gap = less * (g / max(wide + np.sqrt(h), SMALLEST)) - off * wide
-                gap = gap if gap < beyond else beyond
-                own_limits[i] = (gap + drift[label[i]]) * DOWN if g > np.float32(0) else NEVER
-                own_reach[i] = np.sqrt(h + h)
-        if len(rows):
-            for i in range(count):
-                labels[rows[start + i]] = label[i]
-            if len(limits):
-                for i in range(count):
-                    limits[rows[start + i]], reach[rows[start + i]] = own_limits[i], own_reach[i]
-        else:
+        if keep is None or len(rows) == 0:
             found = labels[start : start + count]  # indices cannot be negative
             for i in range(count):
                 found[i] = label[i]
+        else:
+            for i in range(count):
+                labels[rows[start + i]] = label[i]
+        if keep is not None:
+            limits, reach, drift, (half, less, off) = keep
             if len(limits):
-                limits_part, reach_part = limits[start : start + count], reach[start : start + count]
+                for i in range(count):  # see `bounds.Part.write`
+                    g, h = max(second[i] - best[i], np.float32(0)), max(squares[i] * half + best[i], np.float32(0))
+                    wide = np.sqrt(g + h)
+                    gap = less * (g / max(wide + np.sqrt(h), SMALLEST)) - off * wide
+                    gap = gap if gap < beyond else beyond
+                    own_limits[i] = (gap + drift[label[i]]) * DOWN if g > np.float32(0) else NEVER
+                    own_reach[i] = np.sqrt(h + h)
                 for i in range(count):
-                    limits_part[i], reach_part[i] = own_limits[i], own_reach[i]
+                    row = rows[start + i] if len(rows) else start + i
+                    limits[row], reach[row] = own_limits[i], own_reach[i]
         if several == 0:
             continue
         undecided += several
         for i in range(count):
             if second[i] > best[i]:
                 continue
-            row = rows[start + i] if len(rows) else start + i
+            row = start + i
+            if keep is not None:
+                row = rows[start + i] if len(rows) else start + i
             open_rows[waits], threshold[waits] = row, best[i]
             for f in range(d):
                 waiting[f, waits] = np.float32((np.float64(X[row, f]) - shift[f]) * scale)
@@ -230,5 +231,5 @@ def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, sc
 def assign(X: NDArray, packed: Packed, labels: NDArray[np.int32]) -> int:
     """Label a block of rows X (m, d) float32|float64, C-contiguous; returns how many had to be settled."""
     scratch = scratch_for(X.shape[1], len(packed.centroids))
-    every = X, IN_ORDER, 0, len(X), packed.arguments, labels
-    return int(assign_rows(*every, NO_LIMITS, NOTHING, -1, scratch))
+    keep = keep_of(None, len(packed.centroids), X.shape[1])
+    return int(assign_rows(X, IN_ORDER, 0, len(X), packed.arguments, labels, keep, NOTHING, -1, scratch))

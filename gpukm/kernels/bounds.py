@@ -45,6 +45,17 @@ SMALLEST = np.float32(2.0**-100)
 NOTHING = np.empty((0, 0), np.float32)
 
 
+def may_pay(engine: str, n_clusters: int, n_features: int) -> bool:
+    """Whether there are data of such a shape for which bounds would pay; boxes, where they are used, do better."""
+    boxes = engine == "numba" and n_features <= MOST_FEATURES and n_clusters >= LEAST_CENTROIDS
+    return engine in COST and not boxes and _share(engine, n_clusters, n_features) <= MOST_STANDING
+
+
+def _share(engine: str, n_clusters: int, n_features: int) -> float:
+    """Of the rows that have to stand for bounds to pay."""
+    return max(COST[engine] / (COST[engine] + n_clusters * n_features), LEAST_STANDING)
+
+
 class Part(NamedTuple):
     """What is known of a block of rows, in the frame's units.
 
@@ -122,8 +133,7 @@ class Bounds:
         """
         n_clusters, n_features = centroids.shape
         few = min(SAMPLE, self._n_samples // SPARSE)
-        boxes = n_features <= MOST_FEATURES and n_clusters >= LEAST_CENTROIDS and self._engine == "numba"
-        if few < LEAST_SAMPLE or self._engine not in COST or boxes:
+        if few < LEAST_SAMPLE or not may_pay(self._engine, n_clusters, n_features):
             return
         before, self._before = self._before, centroids
         self._asked, self._known = self._known, False  # until the step is over
@@ -135,10 +145,6 @@ class Bounds:
             others = np.full(n_clusters, moves[farthest])
             others[farthest] = np.delete(moves, farthest).max(initial=0.0)
             self._drift += moves + others
-        cost = COST[self._engine]
-        share = max(cost / (cost + n_clusters * n_features), LEAST_STANDING)
-        if share > MOST_STANDING:
-            return
         if self._sample is None:
             few = max(min(few, LOOK // (n_clusters * n_features)), LEAST_SAMPLE)
             self._sample = Sample(rows(np.arange(few) * (self._n_samples // few)), scale)
@@ -146,7 +152,7 @@ class Bounds:
         listed = self._engine == "numba" and in_place and n_clusters * n_features >= LISTED
         listed = listed and MANY <= n_clusters <= self._n_samples // 16 and near <= MOST_NEAR
         self._between = distances_between(centroids, scale) if listed and self._asked else NOTHING
-        self._wanted = standing >= share or listed
+        self._wanted = listed or standing >= _share(self._engine, n_clusters, n_features)
         if self._wanted and not self._rows.size:
             self._rows = np.empty((2, self._n_samples), np.float32)
 

@@ -54,14 +54,20 @@ def distances_to(X, centroid, narrow, strip, out):
 
     `narrow` says that X is float32; then rows are transposed into `strip` (see `strips_numba.strip_for`).
     """
-    m = len(X)
-    nothing = np.zeros(len(strip), np.float32)
+    m, d = X.shape
     done = 0
-    while narrow and done + ROWS < m:
-        pack_strip_float32(X, nothing, done, strip)
-        _strip_distances(strip, centroid, 0, out[done:])
-        done += ROWS
-    own_distances(X[done:], centroid, np.zeros(m - done, np.int32), out[done:])
+    if narrow:
+        nothing = np.zeros(len(strip), np.float32)
+        while done + ROWS < m:
+            pack_strip_float32(X, nothing, done, strip)
+            _strip_distances(strip, centroid, 0, out[done:])
+            done += ROWS
+    for i in range(done, m):
+        total = 0.0
+        for f in range(d):
+            t = np.float64(X[i, f]) - centroid[0, f]
+            total += t * t
+        out[i] = total
 
 
 @jit()
@@ -105,7 +111,10 @@ def _add_chunk(terms, labels, bits, store, q):
         left += terms[i] != 0.0
     if store.shape[1] == 1:  # side by side, where additions to one place would wait for each other
         for limb in range(DEEP):
-            store[limb, 0, 0] += q[limb, :m].sum()
+            total = 0
+            for i in range(m):
+                total += q[limb, i]
+            store[limb, 0, 0] += total
     else:
         for i in range(m):
             for limb in range(DEEP):
@@ -119,27 +128,22 @@ def _add_chunk(terms, labels, bits, store, q):
 
 
 @jit()
-def _add_inertia(X, centroids, narrow, labels, weights, scale, bits, store):
+def _add_inertia(X, centroids, narrow, labels, weights, scale, bits, store, strip, D, error, q):
     """Add w D of each row to the cluster of its label; `weights` (m,), or (0,) for ones. Returns the limbs in use."""
     used = 1
-    strip = strip_for(X.shape[1])
-    D, error, q = np.empty(CHUNK), np.empty(CHUNK), np.empty((DEEP, CHUNK), np.int64)
     for start in range(0, len(X), CHUNK):
         stop = min(start + CHUNK, len(X))
-        own, terms = labels[start:stop], D[: stop - start]
+        own, terms, errors = labels[start:stop], D[: stop - start], error[: stop - start]
         if len(centroids) == 1:
             distances_to(X[start:stop], centroids, narrow, strip, terms)
         else:
             own_distances(X[start:stop], centroids, own, terms)
-        if len(weights):
-            for i in range(stop - start):
-                p, e = product(terms[i], weights[start + i])
-                terms[i], error[i] = p * scale, e * scale
-            used = max(used, _add_chunk(error[: stop - start], own, bits, store, q))
-        else:
-            for i in range(stop - start):
-                terms[i] *= scale
-        used = max(used, _add_chunk(terms, own, bits, store, q))
+        for i in range(stop - start):
+            p, e = product(terms[i], weights[start + i]) if len(weights) else (terms[i], 0.0)
+            terms[i], errors[i] = p * scale, e * scale
+        for _ in range(2 if len(weights) else 1):
+            used = max(used, _add_chunk(terms, own, bits, store, q))
+            terms = errors
     return used
 
 
@@ -150,5 +154,7 @@ def add_inertia(
     grid, w = sums.grid, NO_WEIGHTS if weights is None else weights
     narrow = X.dtype == np.float32
     C = centroids.astype(np.float64, copy=False)
-    used = _add_inertia(X, C, narrow, labels, w, 1 / float(grid.unit(0)[0]), 2.0**grid.bits, sums.store)
+    strip = np.zeros((-(-X.shape[1] // QUAD) * QUAD, ROWS), np.float32)
+    scratch = strip, np.empty(CHUNK), np.empty(CHUNK), np.empty((DEEP, CHUNK), np.int64)
+    used = _add_inertia(X, C, narrow, labels, w, 1 / float(grid.unit(0)[0]), 2.0**grid.bits, sums.store, *scratch)
     sums.used = max(sums.used, used)

@@ -59,35 +59,33 @@ def _by_cluster(rows, labels, k, reach):
 
 
 @jit()
-def _step(X, packed, labels, old_labels, weights, scale, bits, store, keep, between, known):
+def _step(X, packed, labels, old_labels, weights, scale, bits, store, keep, between, known, found, scratch):
     # `assign_rows` is called from here only: Numba would compile it anew for every function in between.
-    limits, reach, drift, _ = keep
     undecided, moved, used, standing = 0, 0, 1, 0
-    zero, nowhere = np.int64(0), np.int64(-1)  # literals would be types of their own, to compile for
+    zero = np.int64(0)  # a literal would be a type of its own, to compile for
     d, near = X.shape[1], len(between) > 0
     rows = len(X) if near else max(VALUES // d // ROWS, 16) * ROWS
-    in_order, scratch = np.empty(0, np.int64), scratch_for(d, len(packed[5]))
-    found = np.empty(min(rows, len(X)) + 1 if known else 0, np.int64)
     for start in range(0, len(X), rows):
         stop = min(start + rows, len(X))
         count = stop - start
-        if known:
-            count = _open_rows(limits, drift, old_labels, start, stop, found)
-        if near or count <= MOST_OPEN * (stop - start):
-            standing += stop - start - count
-            for i in range(start, stop):
-                labels[i] = old_labels[i]
-            if near:
-                order, begins = _by_cluster(found[:count], old_labels, len(between), reach)
-                for cluster in range(len(between)):
-                    first, last = begins[cluster], begins[cluster + 1]
+        if keep is not None:
+            if known:
+                count = _open_rows(keep[0], keep[2], old_labels, start, stop, found)
+            if near or count <= MOST_OPEN * (stop - start):
+                standing += stop - start - count
+                for i in range(start, stop):
+                    labels[i] = old_labels[i]
+                order, begins = found[:count], found[:0]
+                if near:
+                    order, begins = _by_cluster(order, old_labels, len(between), keep[1])
+                for cluster in range(max(len(between), 1)):
+                    first, last = (begins[cluster], begins[cluster + 1]) if near else (zero, count)
                     undecided += assign_rows(X, order, first, last, packed, labels, keep, between, cluster, scratch)
-            elif count:
-                undecided += assign_rows(X, found[:count], zero, count, packed, labels, keep, between, nowhere, scratch)
-        else:
-            undecided += assign_rows(X, in_order, start, stop, packed, labels, keep, between, nowhere, scratch)
-        part = move_rows(X, start, stop, weights, labels, old_labels, scale, bits, store)
-        moved, used = moved + part[0], max(used, part[1])
+                count = 0
+        if count:
+            undecided += assign_rows(X, found[:0], start, stop, packed, labels, keep, between, zero, scratch)
+        moves, limbs = move_rows(X, start, stop, weights, labels, old_labels, scale, bits, store)
+        moved, used = moved + moves, max(used, limbs)
     return undecided, moved, used, standing
 
 
@@ -104,9 +102,10 @@ def lloyd_step(
     scale, bits = 1 / sums.grid.unit(0), 2.0**sums.grid.bits
     w = NO_WEIGHTS if weights is None else weights
     between, known = (NOTHING, False) if bounds is None else (bounds.between, bounds.known)
-    rows = X, packed.arguments, new_labels, labels, w
-    undecided, moved, used, standing = _step(
-        *rows, scale, bits, sums.store, keep_of(bounds, X.shape[1]), between, known
-    )
+    keep = keep_of(bounds, len(packed.centroids), X.shape[1])
+    found = np.empty(len(X) + 1 if known else 0, np.int64)
+    rows, exact = (X, packed.arguments, new_labels, labels, w), (scale, bits, sums.store)
+    own = found, scratch_for(X.shape[1], len(packed.centroids))
+    undecided, moved, used, standing = _step(*rows, *exact, keep, between, known, *own)
     sums.used = max(sums.used, used)
     return moved, undecided, standing
