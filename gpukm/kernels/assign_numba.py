@@ -91,7 +91,7 @@ def scratch_for(d: int, k: int) -> tuple:
     """What `assign_rows` writes to; made by NumPy, since Numba takes a tenth of a second to compile each `np.empty`."""
     strip = -(-d // QUAD) * QUAD, ROWS
     strips = np.zeros(strip, np.float32), np.zeros(strip, np.float32), np.empty((GROUP, ROWS), np.float32)
-    of_rows = np.empty((7, ROWS), np.float32), np.empty((3, ROWS), np.int64), np.empty(ROWS, np.int32)
+    of_rows = np.empty((4, ROWS), np.float32), np.empty((3, ROWS), np.int64)
     of_boxes = np.empty(k, np.float32), np.empty(k, np.float32), np.empty((3, d), np.float32)
     return strips, of_rows, of_boxes, np.empty(k + GROUP, np.int32)
 
@@ -119,9 +119,15 @@ def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, sc
     """
     shift, scale, _, tiles, base, centroids, of_scores, boxes, operand = packed
     kappa20, most, factor, per_square, tiny = of_scores
-    (strip, waiting, scores), (of_rows, numbers, label), (at, cost, sides), listed = scratch
-    best, second, squares, threshold = of_rows[0], of_rows[1], of_rows[2], of_rows[3]
-    own_limits, own_reach, u = of_rows[4], of_rows[5], of_rows[6]
+    (strip, waiting, scores), (of_rows, numbers), (at, cost, sides), listed = scratch
+    # Made here, so that the compiler knows that none of them is part of another.
+    best, second, squares, label = (
+        np.empty(ROWS, np.float32),
+        np.empty(ROWS, np.float32),
+        np.empty(ROWS, np.float32),
+        np.empty(ROWS, np.int32),
+    )
+    threshold, own_limits, own_reach, u = of_rows[0], of_rows[1], of_rows[2], of_rows[3]
     open_rows, place = numbers[0], numbers[1:].ravel()
     d, k = X.shape[1], len(centroids)
     ask, survived, waits, undecided = boxes[0].shape[1] > 0, 0, 0, 0

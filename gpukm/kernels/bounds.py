@@ -32,7 +32,7 @@ from gpukm.kernels.arrange import LEAST_CENTROIDS, MOST_FEATURES
 
 # Measured: writing and asking costs a row as much as COST products take, and pays where at least cost / (cost + k d) of
 # the rows stand; more than MOST_STANDING hardly ever do. Lists pay where at most MOST_NEAR of the centroids are near.
-COST = {"numba": 1000, "numpy": 2000}
+COST = {"numba": 1500, "numpy": 2000}
 LEAST_STANDING, MOST_STANDING = 1 / 16, 0.9
 MOST_NEAR = 0.3
 LISTED, MANY = 1 << 12, 32  # products a row, and centroids, from which on lists of them may pay
