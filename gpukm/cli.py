@@ -5,7 +5,6 @@ Results go to stdout or to files, messages to stderr. Exit codes: 0 done, 1 fail
 """
 
 import argparse
-import math
 import os
 import sys
 import warnings
@@ -14,6 +13,7 @@ from typing import Any
 
 import gpukm
 from gpukm import _commands
+from gpukm._arguments import add_output_options, integer, number
 from gpukm._usage import UsageError
 from gpukm._validation import INITS
 from gpukm.color.arguments import EXAMPLES as COLOR_EXAMPLES
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
     fit = add("fit", _commands.fit, "Cluster the rows of a data file and print a summary as R's kmeans does")
     fit.add_argument("data", metavar="DATA", help=_DATA)
-    fit.add_argument("-k", "--clusters", metavar="K", type=_at_least(1), required=True, help="number of clusters")
+    fit.add_argument("-k", "--clusters", metavar="K", type=integer(1), required=True, help="number of clusters")
     _add_table_options(fit)
     search = fit.add_argument_group("search")
     search.add_argument("--init", choices=INITS, default="k-means++", help="starting centroids (default: %(default)s)")
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     saved = "keep the state of the fit in this file; the same command goes on from it to the same result"
     search.add_argument("--checkpoint", metavar="STATE.npz", help=saved)
     every = "seconds between checkpoints at least (default: %(default)s)"
-    search.add_argument("--checkpoint-every", metavar="S", type=_tol, default=60.0, help=every)
+    search.add_argument("--checkpoint-every", metavar="S", type=number(0), default=60.0, help=every)
     search.add_argument(
         "--dtype", choices=("float32", "float64"), help="convert the data first (by default text is float64)"
     )
@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     labels = "write the cluster of each row, from 0, to FILE.npy or FILE.csv; -1 for rows left out"
     output.add_argument("--labels", metavar="FILE", help=labels)
     output.add_argument("--verbose", action="store_true", help="a line on stderr for each iteration")
-    _add_output_options(output)
+    add_output_options(output)
 
     text = "Print the nearest cluster of each row, from 0, one a line; -1 for rows left out"
     predict = add("predict", _commands.predict, text)
@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_table_options(predict)
     output = predict.add_argument_group("output")
     output.add_argument("-o", "--output", metavar="FILE", help="write to FILE.npy or FILE.csv instead of stdout")
-    _add_output_options(output, json=False)
+    add_output_options(output, json=False)
 
     info = add("info", _commands.info, "Say which engines and devices are here, what would run, and how to get faster")
     info.add_argument("--json", action="store_true", help="print JSON")
@@ -158,34 +158,12 @@ def _add_table_options(command: argparse.ArgumentParser) -> None:
 def _add_fit_options(group: argparse._ArgumentGroup) -> None:
     for flag, letter, kind, default, text in (
         ("--n-init", "N", _n_init, "auto", "starts, of which the best is kept"),
-        ("--max-iter", "N", _at_least(0), 300, "iterations at most"),
-        ("--tol", "T", _tol, 1e-4, "stop when the centroids shift by less, relative to the data's variance"),
-        ("--seed", "N", _at_least(0), 0, "of the random starts"),
+        ("--max-iter", "N", integer(0), 300, "iterations at most"),
+        ("--tol", "T", number(0), 1e-4, "stop when the centroids shift by less, relative to the data's variance"),
+        ("--seed", "N", integer(0), 0, "of the random starts"),
         ("--device", "D", str, "auto", "auto, cpu, cuda or cuda:N"),
     ):
         group.add_argument(flag, metavar=letter, type=kind, default=default, help=f"{text} (default: %(default)s)")
-
-
-def _add_output_options(group: argparse._ArgumentGroup, *, json: bool = True) -> None:
-    if json:
-        group.add_argument("--json", action="store_true", help="print JSON instead of text")
-    group.add_argument("--force", action="store_true", help="replace files that exist")
-    group.add_argument("--quiet", action="store_true", help="no messages on stderr, except errors")
-
-
-def _at_least(least: int, most: int | None = None) -> Any:
-    allowed = f"an integer from {least} to {most}" if most else f"an integer of at least {least}"
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least or (most is not None and value > most):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {allowed}")
-        return value
-
-    return parse
 
 
 def _size(text: str) -> int:
@@ -197,14 +175,4 @@ def _size(text: str) -> int:
 
 
 def _n_init(text: str) -> int | str:
-    return text if text == "auto" else int(_at_least(1)(text))
-
-
-def _tol(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
-    return value
+    return text if text == "auto" else int(integer(1)(text))

@@ -115,8 +115,9 @@ ALLOWED = {
     "info": {"_extras", "_threads", "gpukm", "kernels"},
     "model_io": {"_arrays", "_containers", "_files", "_fitting", "_validation", "gpukm", "sources"}
     | {"estimators", "minibatch_kmeans"},
+    "_arguments": set(),
     "_usage": {"_files"},
-    "color": {"_extras", "_files", "_heap", "_threads", "_usage"} | BELOW_ESTIMATORS,
+    "color": {"_arguments", "_extras", "_files", "_heap", "_threads", "_usage"} | BELOW_ESTIMATORS,
     "tables": {"_columns", "_csv", "_extras", "_files"},
     "_progress": {"sources"},
     "_commands": {
@@ -130,7 +131,7 @@ ALLOWED = {
         "readers",
         "tables",
     },
-    "cli": {"_commands", "_usage", "_validation", "color", "gpukm"},
+    "cli": {"_arguments", "_commands", "_usage", "_validation", "color", "gpukm"},
     "__main__": {"cli"},
     "gpukm": {
         "bisecting",

@@ -1,10 +1,10 @@
 """The options of ``gpukm colors``, ``palette`` and ``apply``. What the commands do is in commands.py, imported late."""
 
 import argparse
-import math
 from collections.abc import Callable
 from typing import Any
 
+from gpukm._arguments import add_output_options, integer, number
 from gpukm.color.load import MAX_PIXELS
 
 MANY = 8  # images from which on processes are worth their start, a second or two
@@ -45,8 +45,8 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     _add_mapping(colors, frames=True)
     output = _add_images_output(colors)
     require = "write nothing and exit with 99 where the mean CIEDE2000 is above X"
-    output.add_argument("--require-de", metavar="X", type=_number(0), help=require)
-    _add_output(output)
+    output.add_argument("--require-de", metavar="X", type=number(0), help=require)
+    add_output_options(output)
 
     palette = add_own("palette", "Find one palette of K colours for all images together and print it")
     _add_inputs(palette)
@@ -62,7 +62,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         action="append",
         help="write the palette: .json (everything), .hex, .gpl (GIMP), .ase, .aco (Adobe), .css, .png; repeatable",
     )
-    _add_output(output)
+    add_output_options(output)
 
     apply = add_own("apply", "Reduce images to the colours of a palette file")
     _add_inputs(apply)
@@ -72,8 +72,8 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     _add_mapping(apply, frames=False)
     output = _add_images_output(apply)
     require = "write nothing and exit with 99 where the mean CIEDE2000 is above X"
-    output.add_argument("--require-de", metavar="X", type=_number(0), help=require)
-    _add_output(output)
+    output.add_argument("--require-de", metavar="X", type=number(0), help=require)
+    add_output_options(output)
 
 
 def _run(name: str) -> Callable[[argparse.Namespace], int]:
@@ -94,7 +94,7 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
         "--max-megapixels", dest="max_pixels", metavar="M", type=_megapixels, default=MAX_PIXELS, help=limit
     )
     jobs = f"processes, each for an image (default: one a processor for {MANY} images and more)"
-    group.add_argument("-j", "--jobs", metavar="N", type=_integer(1), help=jobs)
+    group.add_argument("-j", "--jobs", metavar="N", type=integer(1), help=jobs)
     resume = "keep a journal in FILE, and go on where a run with this journal was stopped; it is removed at the end"
     group.add_argument("--resume", metavar="FILE", help=resume)
 
@@ -102,22 +102,22 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
 def _add_search(command: argparse.ArgumentParser, *, colors: int, most: int) -> Any:
     group = command.add_argument_group("palette")
     text = f"colours, from 1 to {most} (default: %(default)s)"
-    group.add_argument("-k", "--colors", metavar="K", type=_integer(1, most), default=colors, help=text)
+    group.add_argument("-k", "--colors", metavar="K", type=integer(1, most), default=colors, help=text)
     for flag, metavar, text in (
         ("--target-de", "X", "the smallest palette, up to K colours, whose mean CIEDE2000 is at most X"),
         ("--target-de-p95", "X", "... whose CIEDE2000 is at most X for 95 %% of the pixels"),
         ("--min-psnr", "X", "... whose PSNR is at least X decibels"),
     ):
-        group.add_argument(flag, metavar=metavar, type=_number(0), help=text)
+        group.add_argument(flag, metavar=metavar, type=number(0), help=text)
     _add_space(group)
     keep = "colours that are in the palette as they are, such as '#ff0000,#ffffff'"
     group.add_argument("--keep", metavar="COLOURS", type=_colors, default=(), help=keep)
     effort = "0 is one k-means fit; each step more, up to 4, searches longer (default: %(default)s)"
-    group.add_argument("--effort", metavar="N", type=_integer(0, 4), default=1, help=effort)
+    group.add_argument("--effort", metavar="N", type=integer(0, 4), default=1, help=effort)
     starts = "starting colours (default: %(default)s)"
     group.add_argument("--init", choices=("wu", "k-means++"), default="wu", help=starts)
     group.add_argument(
-        "--seed", metavar="N", type=_integer(0), default=0, help="of random starts (default: %(default)s)"
+        "--seed", metavar="N", type=integer(0), default=0, help="of random starts (default: %(default)s)"
     )
     group.add_argument("--device", metavar="D", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     return group
@@ -130,7 +130,7 @@ def _add_space(group: Any) -> None:
     )
     group.add_argument("--space", choices=spaces, default="oklab", help=text)
     chroma = "weight of the colour axes in oklab, lab and din99 (default: 2 in oklab, else 1)"
-    group.add_argument("--chroma", metavar="X", type=_number(0, above=True), help=chroma)
+    group.add_argument("--chroma", metavar="X", type=number(0, above=True), help=chroma)
 
 
 def _add_balance(group: Any) -> None:
@@ -156,7 +156,7 @@ def _add_mapping(command: argparse.ArgumentParser, *, frames: bool) -> None:
     kinds = "fs is Floyd-Steinberg, bayer and blue are ordered: blue noise is the less visible (default: %(default)s)"
     group.add_argument("--dither", choices=("none", "fs", "bayer", "blue"), default="none", help=kinds)
     level = "of dithering, from 0 to 1 (default: %(default)s)"
-    group.add_argument("--dither-level", metavar="X", type=_number(0, 1), default=0.8, help=level)
+    group.add_argument("--dither-level", metavar="X", type=number(0, 1), default=0.8, help=level)
     _add_alpha(group)
     if frames:
         text = "of an animation: one palette for all frames, or one for each (default: %(default)s)"
@@ -182,12 +182,6 @@ def _add_images_output(command: argparse.ArgumentParser) -> Any:
     return group
 
 
-def _add_output(group: Any) -> None:
-    group.add_argument("--json", action="store_true", help="print JSON instead of text")
-    group.add_argument("--force", action="store_true", help="replace files that exist")
-    group.add_argument("--quiet", action="store_true", help="no messages on stderr, except errors")
-
-
 def _colors(text: str) -> tuple[str, ...]:
     from gpukm.color.palette import parse_hex
 
@@ -201,35 +195,4 @@ def _colors(text: str) -> tuple[str, ...]:
 
 
 def _megapixels(text: str) -> int:
-    return int(_number(0)(text) * 1e6)
-
-
-def _integer(least: int, most: int | None = None) -> Callable[[str], int]:
-    allowed = f"an integer from {least} to {most}" if most else f"an integer of at least {least}"
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least or (most is not None and value > most):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {allowed}")
-        return value
-
-    return parse
-
-
-def _number(least: float, most: float = math.inf, *, above: bool = False) -> Callable[[str], float]:
-    allowed = f"a number above {least:g}" if above else f"a number of at least {least:g}"
-    allowed = allowed if most == math.inf else f"a number from {least:g} to {most:g}"
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not least <= value <= most or value == math.inf or (above and value == least):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {allowed}")
-        return value
-
-    return parse
+    return int(number(0)(text) * 1e6)
