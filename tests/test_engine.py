@@ -163,3 +163,37 @@ def test_narrow_vectors_give_the_same_bits(features, tmp_path):
     assert run(FIT, **narrow) == run(FIT)
     shape = "from gpukm.kernels import vectors_numba as v; print(v.LANES, v.GROUP)"
     assert run(shape, **narrow) == {"+avx2,+fma": "8 4", "+sse4.2": "4 4"}[features]
+
+
+GUARDED = """
+import ctypes, mmap
+import numpy as np
+from gpukm.array_source import ArraySource
+from gpukm.kernels import bounds
+from gpukm.kernels.vectors_numba import ROWS
+libc = ctypes.CDLL(None)
+for usual in (True, False):
+    if not usual:  # rows by list, too
+        bounds.COST, bounds.LEAST_STANDING, bounds.SPARSE = {"numba": 0}, -1, 1
+    for d in (1, 2, 3, 5):
+        for n in range(4 * ROWS, 5 * ROWS + 1):
+            size = -(-4 * n * d // mmap.PAGESIZE) * mmap.PAGESIZE
+            room = mmap.mmap(-1, size + mmap.PAGESIZE)
+            behind = ctypes.addressof(ctypes.c_char.from_buffer(room)) + size
+            assert libc.mprotect(ctypes.c_void_p(behind), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+            X = np.frombuffer(room, np.float32, n * d, size - 4 * n * d).reshape(n, d)
+            X[...] = np.random.default_rng(n).random((n, d))
+            source = ArraySource(X, dtype=np.float32, n_threads=1, block_rows=n)
+            for move in (0, 1e-3, 2e-3):
+                source.step(X[:3] + np.float32(move))
+            source.inertia(X[:3], source.labels)
+            source.distances(X[:3])
+            source.potential().commit(X[0])
+print("not a byte too far")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs mprotect")
+def test_nothing_behind_the_rows_is_read():
+    """Rows may end where a memory map does: the page behind them is forbidden here, and reading it ends the process."""
+    assert run(GUARDED, GPUKM_ENGINE="numba") == "not a byte too far"

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, NOTHING, SMALLEST, Part, factors, may_pay
 from gpukm.kernels.boxes_numba import STRIPS, box_of, survivors
 from gpukm.kernels.jit_numba import ANY_ORDER, FUSED, jit
-from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, fill_strip
-from gpukm.kernels.vectors_numba import GROUP, QUAD, ROWS, score_listed, score_tile, square_strip, store_tile
+from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, fill_strip, strip_for
+from gpukm.kernels.vectors_numba import GROUP, ROWS, score_listed, score_tile, square_strip, store_tile
 
 
 @jit(ANY_ORDER)
@@ -89,8 +89,7 @@ def keep_of(bounds: Part | None, n_clusters: int, n_features: int) -> tuple | No
 
 def scratch_for(d: int, k: int) -> tuple:
     """What `assign_rows` writes to; made by NumPy, since Numba takes a tenth of a second to compile each `np.empty`."""
-    strip = -(-d // QUAD) * QUAD, ROWS
-    strips = np.zeros(strip, np.float32), np.zeros(strip, np.float32), np.empty((GROUP, ROWS), np.float32)
+    strips = strip_for.py_func(d), strip_for.py_func(d), np.empty((GROUP, ROWS), np.float32)
     of_rows = np.empty((4, ROWS), np.float32), np.empty((3, ROWS), np.int64)
     of_boxes = np.empty(k, np.float32), np.empty(k, np.float32), np.empty((3, d), np.float32)
     return strips, of_rows, of_boxes, np.empty(k + GROUP, np.int32)

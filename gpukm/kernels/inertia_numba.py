@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 from gpukm.exact import Sums
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, product, spill
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.strips_numba import pack_strip_float32, strip_for
+from gpukm.kernels.strips_numba import pack_strip_float32, quads_end_within, strip_for
 from gpukm.kernels.vectors_numba import QUAD, ROWS
 
-CHUNK = 5 * ROWS + 1  # one row more than strips: the last row of a block is never read as part of a strip
+CHUNK = 5 * ROWS + 1  # one row more than strips: where the quads of a strip's last row reach into the next
 DEEP = 3  # limbs that hold almost every D
 
 
@@ -58,7 +58,7 @@ def distances_to(X, centroid, narrow, strip, out):
     done = 0
     if narrow:
         nothing = np.zeros(len(strip), np.float32)
-        while done + ROWS < m:
+        while done + ROWS <= m and quads_end_within(X, done + ROWS - 1, strip):
             pack_strip_float32(X, nothing, done, strip)
             _strip_distances(strip, centroid, 0, out[done:])
             done += ROWS
@@ -78,7 +78,7 @@ def _all_distances(X, centroids, narrow, out):
     labels = np.zeros(ROWS, np.int32)
     for start in range(0, m, ROWS):
         rows = min(ROWS, m - start)
-        packed = narrow and start + ROWS < m
+        packed = narrow and start + ROWS <= m and quads_end_within(X, start + ROWS - 1, strip)
         if packed:
             pack_strip_float32(X, nothing, start, strip)
         for k in range(len(centroids)):
@@ -133,17 +133,20 @@ def _add_inertia(X, centroids, narrow, labels, weights, scale, bits, store, stri
     used = 1
     for start in range(0, len(X), CHUNK):
         stop = min(start + CHUNK, len(X))
-        own, terms, errors = labels[start:stop], D[: stop - start], error[: stop - start]
+        own, terms = labels[start:stop], D[: stop - start]
         if len(centroids) == 1:
             distances_to(X[start:stop], centroids, narrow, strip, terms)
         else:
             own_distances(X[start:stop], centroids, own, terms)
-        for i in range(stop - start):
-            p, e = product(terms[i], weights[start + i]) if len(weights) else (terms[i], 0.0)
-            terms[i], errors[i] = p * scale, e * scale
-        for _ in range(2 if len(weights) else 1):
-            used = max(used, _add_chunk(terms, own, bits, store, q))
-            terms = errors
+        if len(weights):
+            for i in range(stop - start):
+                p, e = product(terms[i], weights[start + i])
+                terms[i], error[i] = p * scale, e * scale
+            used = max(used, _add_chunk(error[: stop - start], own, bits, store, q))
+        else:
+            for i in range(stop - start):
+                terms[i] *= scale
+        used = max(used, _add_chunk(terms, own, bits, store, q))
     return used
 
 
@@ -154,7 +157,6 @@ def add_inertia(
     grid, w = sums.grid, NO_WEIGHTS if weights is None else weights
     narrow = X.dtype == np.float32
     C = centroids.astype(np.float64, copy=False)
-    strip = np.zeros((-(-X.shape[1] // QUAD) * QUAD, ROWS), np.float32)
-    scratch = strip, np.empty(CHUNK), np.empty(CHUNK), np.empty((DEEP, CHUNK), np.int64)
+    scratch = strip_for.py_func(X.shape[1]), np.empty(CHUNK), np.empty(CHUNK), np.empty((DEEP, CHUNK), np.int64)
     used = _add_inertia(X, C, narrow, labels, w, 1 / float(grid.unit(0)[0]), 2.0**grid.bits, sums.store, *scratch)
     sums.used = max(sums.used, used)

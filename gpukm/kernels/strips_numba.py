@@ -85,10 +85,16 @@ def pack_strip(X, shift, scale, start, count, strip):
 
 
 @jit()
+def quads_end_within(X, row, strip):
+    """Whether the quads of this row of X end within X: a transpose reads whole ones, up to 12 bytes after the row."""
+    return (len(X) - row) * X.shape[1] >= len(strip)
+
+
+@jit()
 def pack_strip_float32(X, shift, start, strip):
     """`pack_strip` for ROWS float32 rows and scale 1, four features at a time in registers.
 
-    Up to 12 bytes after the last row are read; `shift` and `strip` are padded to whole quads.
+    The last row's quads end within X; `shift` and `strip` are padded to whole quads.
     """
     d = X.shape[1]
     pitch = 4 * d
@@ -105,12 +111,12 @@ def pack_strip_float32(X, shift, start, strip):
 def fill_listed(X, packed, rows, first, count, strip, at):
     """`fill_strip` for `count` rows of X that are listed in `rows` from `first` on; `at` (2 ROWS,) int64 is scratch."""
     (shift, scale, plain), d = packed[:3], X.shape[1]
-    past = False  # a transpose reads up to 12 bytes after a row
-    for i in range(2 * ROWS):
-        row = rows[first + min(i, count - 1)] if i < ROWS else rows[min(first + i, len(rows) - 1)]
-        past |= row == len(X) - 1
-        at[i] = X.ctypes.data + 4 * d * row
-    if not plain or past:
+    fast = plain
+    for i in range(ROWS):
+        row, later = rows[first + min(i, count - 1)], rows[min(first + ROWS + i, len(rows) - 1)]
+        fast &= quads_end_within(X, row, strip)
+        at[i], at[ROWS + i] = X.ctypes.data + 4 * d * row, X.ctypes.data + 4 * d * later
+    if not fast:
         for f in range(d):
             centre = np.float64(shift[f])
             for i in range(ROWS):
@@ -135,7 +141,7 @@ def strip_for(d):
 def fill_strip(X, packed, start, strip):
     """Bring up to ROWS rows of X from `start` on into `strip`; `packed` is `Packed.arguments`."""
     shift, scale, plain = packed[:3]
-    if plain and start + ROWS < len(X):
+    if plain and start + ROWS <= len(X) and quads_end_within(X, start + ROWS - 1, strip):
         pack_strip_float32(X, shift, start, strip)
     else:
         pack_strip(X, shift, scale, start, min(ROWS, len(X) - start), strip)
