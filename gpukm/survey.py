@@ -1,20 +1,18 @@
 """The first look at rows that are read in chunks: how many, whether finite, their bounds and sums, in one pass."""
 
 from contextlib import closing
-from queue import Empty, LifoQueue
-from typing import Any, NamedTuple
+from queue import LifoQueue
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpukm import kernels
-from gpukm._threads import run_blocks
+from gpukm._blocks import Blocks
 from gpukm._validation import Samples, check_finite, compute_dtype
 from gpukm.chunks import LOOKED_AT, Chunks
 from gpukm.column_sums import ColumnSums
-from gpukm.exact import BLOCK_ROWS, Grid, sums_like
-
-VALUES = 1 << 18  # of a chunk that a thread looks at in one go
+from gpukm.exact import Grid, sums_like
 
 
 class Survey(NamedTuple):
@@ -40,53 +38,39 @@ def survey(chunks: Chunks, n_threads: int, max_memory: int) -> Survey:
     with closing(iter(chunks)) as passing, np.errstate(all="ignore"):
         for start, chunk in passing:
             d = chunk.shape[1]
-            look = _Look(chunk, n_threads, max_memory, max(chunks.n_samples or 0, start + len(chunk)) * d)
-            low, high = look.bounds()
+            blocks = Blocks(chunk, compute_dtype(chunk), max_memory, n_threads, None)
+            engine = kernels.engine_name(np, max(chunks.n_samples or 0, start + len(chunk)) * d)
+            low, high = _bounds(blocks, engine)
             if not (np.isfinite(low).all() and np.isfinite(high).all()):
-                check_finite(Samples(chunk, np, look.dtype), first_row=start)
+                check_finite(Samples(chunk, np, blocks.dtype), first_row=start)
             sums = ColumnSums(d) if sums is None else sums
-            sums.add(look.sums(sums.grid(np.maximum(-low, high), len(chunk))))
+            sums.add(_sums(blocks, engine, sums.grid(np.maximum(-low, high), len(chunk))))
             some = chunk[:: max(len(chunk) // LOOKED_AT, 1)].astype(np.float64)
             squares.append(float(np.mean(np.sum(some**2, axis=1))))
             lows.append(low)
             highs.append(high)
-            del chunk, look, some
+            del chunk, blocks, some
     assert sums is not None
     return Survey(np.min(lows, axis=0), np.max(highs, axis=0), sums, float(np.mean(squares)))
 
 
-class _Look:
-    """One chunk, in blocks on the threads."""
+def _bounds(blocks: Blocks, engine: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    low, high = zip(
+        *blocks.visit(lambda start, stop, _: kernels.extremes(blocks.host_block(start, stop), engine)), strict=True
+    )
+    return np.min(low, axis=0).astype(np.float64), np.max(high, axis=0).astype(np.float64)
 
-    def __init__(self, chunk: NDArray, n_threads: int, max_memory: int, n_values: int) -> None:
-        m, d = chunk.shape
-        self.dtype = compute_dtype(chunk)
-        self._chunk, self._threads = chunk, n_threads
-        self._engine = kernels.engine_name(np, n_values)
-        self._rows = max(min(VALUES // d, max_memory // n_threads // (48 * (d + 1)), BLOCK_ROWS), 1)
-        self._count = -(-m // self._rows)
 
-    def _block(self, index: int) -> NDArray:
-        return np.ascontiguousarray(self._chunk[index * self._rows : (index + 1) * self._rows], self.dtype)
+def _sums(blocks: Blocks, engine: str, grid: Grid) -> LifoQueue:
+    """What `ColumnSums.add` takes."""
 
-    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        def visit(index: int) -> Any:
-            return kernels.extremes(self._block(index), self._engine)
+    def visit(start: int, stop: int, scratch: dict) -> None:
+        if "sums" not in scratch:
+            scratch["sums"] = sums_like(grid, 1)
+        labels = np.zeros(stop - start, np.int32)
+        X = blocks.host_block(start, stop)
+        kernels.accumulate(X, np, labels, scratch["sums"], scratch=scratch, engine=engine)
 
-        low, high = zip(*run_blocks(visit, self._count, self._threads), strict=True)
-        return np.min(low, axis=0).astype(np.float64), np.max(high, axis=0).astype(np.float64)
-
-    def sums(self, grid: Grid) -> LifoQueue:
-        pool: LifoQueue = LifoQueue()
-
-        def visit(index: int) -> None:
-            try:
-                own = pool.get_nowait()
-            except Empty:
-                own = {"sums": sums_like(grid, 1)}
-            X = self._block(index)
-            kernels.accumulate(X, np, np.zeros(len(X), np.int32), own["sums"], scratch=own, engine=self._engine)
-            pool.put(own)
-
-        run_blocks(visit, self._count, self._threads)
-        return pool
+    pool: LifoQueue = LifoQueue()
+    blocks.visit(visit, scratch=pool)
+    return pool

@@ -79,7 +79,7 @@ ALLOWED = {
     "readers": {"_columns", "_files", "_format_rows", "_rows"},
     "chunks": {"_ahead", "_arrays", "_containers", "_rows", "_validation"},
     "column_sums": {"exact"},
-    "survey": {"_threads", "_validation", "chunks", "column_sums", "exact", "kernels"},
+    "survey": {"_blocks", "_validation", "chunks", "column_sums", "exact", "kernels"},
     "stream_source": {"_threads", "_validation", "array_source", "chunks", "exact", "kernels"}
     | {"measured", "sources", "survey"},
     "_opened": {"_arrays", "_containers", "_files", "_rows", "_validation"}

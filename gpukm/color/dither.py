@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm import kernels
-from gpukm._threads import available_threads, run_blocks
 from gpukm.color.embedding import APART, Embedding, squared
 from gpukm.color.keys import pack
-from gpukm.color.spaces import AT_ONCE
+from gpukm.color.spaces import in_parts
 
 DITHERS = ("none", "fs", "bayer", "blue")
 LEVEL = 0.8  # nearly the tones of level 1, a third less noise
@@ -84,8 +83,7 @@ def _mixtures(
     near = np.stack([np.lexsort((rank, row))[1 : _PARTNERS + 1] for row in gaps])
     partners, shares = labels.copy(), np.zeros(len(colors))
 
-    def mix(block: int) -> None:
-        part = slice(block * AT_ONCE, (block + 1) * AT_ONCE)
+    def mix(part: slice) -> None:
         label, partner, best_share = labels[part], partners[part], shares[part]
         points, own = embedding.points(colors[part]).astype(np.float64), entries[label]
         least, still = squared(points, own), _unmixed(points, embedding)
@@ -100,7 +98,7 @@ def _mixtures(
                 better &= (points[:, 4] < APART) | (entries[other, 4] == APART)
             least[better], best_share[better], partner[better] = missed[better], share[better], other[better]
 
-    run_blocks(mix, -(-len(colors) // AT_ONCE), available_threads())
+    in_parts(mix, len(colors))
     return partners, shares
 
 

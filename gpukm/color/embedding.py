@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm._threads import available_threads, run_blocks
 from gpukm.array_source import ArraySource
 from gpukm.color.keys import pack
-from gpukm.color.spaces import AT_ONCE, QUANTUM, SPACES, ciede2000, embed, lab_of, levels, unembed
+from gpukm.color.spaces import QUANTUM, SPACES, ciede2000, embed, in_parts, lab_of, levels, unembed
 
 APART = 1024.0  # more than any distance of two colours
 NEIGHBOURS = 8  # other entries that may have less CIEDE2000 than the nearest in din99: 98 % exact, 0.4 % off at most
@@ -54,11 +53,10 @@ class Embedding:
         """(n, 3 or 5) points of colours (n, 3 or 4) of 8 or 16 bits."""
         points = np.empty((len(colors), 5 if self.alpha else 3), np.float32)
 
-        def embed_some(block: int) -> None:
-            part = slice(block * AT_ONCE, (block + 1) * AT_ONCE)
+        def embed_some(part: slice) -> None:
             points[part] = self._points(colors[part])
 
-        run_blocks(embed_some, -(-len(colors) // AT_ONCE), available_threads())
+        in_parts(embed_some, len(colors))
         return points
 
     def _points(self, colors: NDArray[Any]) -> NDArray[np.float32]:
@@ -118,13 +116,12 @@ class Embedding:
                 gaps = np.stack([squared(entries, entry) for entry in entries])
                 neighbours = np.argsort(gaps, axis=1, kind="stable")[:, 1 : NEIGHBOURS + 1]
 
-                def compare(block: int) -> None:
-                    part = slice(block * AT_ONCE, (block + 1) * AT_ONCE)
+                def compare(part: slice) -> None:
                     labels[part] = _by_difference(
                         colors[part], palette[order], points[part], entries, neighbours, labels[part]
                     )
 
-                run_blocks(compare, -(-len(colors) // AT_ONCE), available_threads())
+                in_parts(compare, len(colors))
         else:
             labels = np.empty(len(colors), np.int32)
             opaque, solid = points[:, 4] == APART, np.flatnonzero(entries[:, 4] == APART)

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm._threads import available_threads, run_blocks
 from gpukm.color.keys import widen
 from gpukm.color.palette import Palette
-from gpukm.color.spaces import AT_ONCE, ciede2000, lab_of, levels
+from gpukm.color.spaces import ciede2000, in_parts, lab_of, levels
 
 _UNITS = 2.0**20  # of CIEDE2000, in a sum of integers; 2^36 pixels of one colour are within 64 bits
 _STEPS = 2.0**12
@@ -73,9 +72,8 @@ class Tally:
     def add(self, colors: NDArray[Any], labels: NDArray[Any], counts: NDArray[np.int64]) -> None:
         """Colours (n, 3 or 4), each replaced by the entry `labels` (n,) in `counts` (n,) pixels."""
 
-        def of(block: int) -> tuple[float, int, NDArray[np.int32], float]:
-            """(squares, sum of differences in their unit, (n,) steps, the greatest difference) of a block."""
-            part = slice(block * AT_ONCE, (block + 1) * AT_ONCE)
+        def of(part: slice) -> tuple[slice, float, int, NDArray[np.int32], float]:
+            """(part, squares, sum of differences in their unit, (n,) steps, the greatest difference)."""
             original, label, count = colors[part], labels[part], counts[part]
             grounds = list(zip(_over(original, self._alpha), self._entries))
             found = [ciede2000(lab_of(seen), lab[label]) for seen, (_, lab) in grounds]
@@ -88,14 +86,13 @@ class Tally:
                 squares = float((error * count).sum())
             units = np.rint(difference * _UNITS).astype(np.int64)
             steps = np.rint(difference * _STEPS).astype(np.int32)
-            return squares, int((units * count).sum()), steps, float(difference.max())
+            return part, squares, int((units * count).sum()), steps, float(difference.max())
 
-        blocks = run_blocks(of, -(-len(colors) // AT_ONCE), available_threads())
-        for block, (squares, units, steps, greatest) in enumerate(blocks):
+        for part, squares, units, steps, greatest in in_parts(of, len(colors)):
             self._squares += squares
             self._difference += units
             self._greatest = max(self._greatest, greatest)
-            np.add.at(self._steps, steps, counts[block * AT_ONCE : (block + 1) * AT_ONCE])
+            np.add.at(self._steps, steps, counts[part])
         self._pixels += int(counts.sum())
 
     def errors(self) -> Errors:

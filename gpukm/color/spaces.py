@@ -11,7 +11,8 @@ IEC 61966-2-1:1999 (sRGB); CIE 15:2004 (L*a*b*, white D65); Ottosson 2020 (Oklab
 Color Research & Application 27 (DIN99b); Sharma, Wu & Dalal 2005, ibid. 30 (CIEDE2000).
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from gpukm._threads import available_threads, run_blocks
 
 Floats = NDArray[np.float64]
+Result = TypeVar("Result")
 
 AT_ONCE = 1 << 14  # colours that a thread converts or compares at once: some 30 temporaries of 128 KiB
 
@@ -197,12 +199,20 @@ def differences(colors: NDArray[Any], entries: NDArray[Any], labels: NDArray[Any
     """(n,) CIEDE2000 differences of colours (n, 3) and the entries (k, 3) that `labels` (n,) names."""
     theirs, found = lab_of(entries), np.empty(len(colors))
 
-    def compare(block: int) -> None:
-        part = slice(block * AT_ONCE, (block + 1) * AT_ONCE)
+    def compare(part: slice) -> None:
         found[part] = ciede2000(lab_of(colors[part]), theirs[labels[part]])
 
-    run_blocks(compare, -(-len(colors) // AT_ONCE), available_threads())
+    in_parts(compare, len(colors))
     return found
+
+
+def in_parts(task: Callable[[slice], Result], count: int) -> list[Result]:
+    """[task(part) for each part of `count` colours, AT_ONCE of them], on the threads."""
+
+    def run(index: int) -> Result:
+        return task(slice(index * AT_ONCE, min((index + 1) * AT_ONCE, count)))
+
+    return run_blocks(run, -(-count // AT_ONCE), available_threads())
 
 
 def _cos(degrees: Floats) -> Floats:

@@ -35,6 +35,7 @@ from gpukm.kernels.arrange import LEAST_CENTROIDS, MOST_FEATURES
 COST = {"numba": 1500, "numpy": 2000}
 LEAST_STANDING, MOST_STANDING = 1 / 16, 0.9
 MOST_NEAR = 0.3
+MOST_OPEN = 0.75  # of the rows of a block: a list of them costs as much as looking at the rest
 LISTED, MANY = 1 << 12, 32  # products a row, and centroids, from which on lists of them may pay
 SAMPLE, SPARSE, LEAST_SAMPLE = 128, 64, 32  # rows in the sample, at most one in SPARSE, and how many tell something
 LOOK = 1 << 22  # products that a look at the sample may take

@@ -15,10 +15,9 @@ from gpukm._arrays import from_numpy, is_numpy
 from gpukm.exact import BLOCK_ROWS, Sums, buffer
 from gpukm.kernels.accumulate import accumulate
 from gpukm.kernels.assign import Scorer, assign
-from gpukm.kernels.bounds import Part
+from gpukm.kernels.bounds import MOST_OPEN, Part
 
 Array = Any
-MOST_OPEN = 0.75  # of the rows of a block: picking them costs as much as looking at the rest
 VALUES = 1 << 18  # float64 values that `accumulate` takes at once, so that they stay in the cache
 
 

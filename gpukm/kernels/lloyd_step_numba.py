@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from gpukm.exact import Sums
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, move_rows
 from gpukm.kernels.assign_numba import assign_rows, keep_of, scratch_for
-from gpukm.kernels.bounds import NOTHING, Part
+from gpukm.kernels.bounds import MOST_OPEN, NOTHING, Part
 from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.strips_numba import Packed
 from gpukm.kernels.vectors_numba import ROWS
 
 VALUES = 1 << 15  # of X between labelling and moving: half of a second-level cache of 256 KiB
-MOST_OPEN = 0.75  # of the rows: a list of them costs as much as looking at the rest
 LEVELS = 256  # of distance, by which rows of a cluster are sorted
 
 
