@@ -16,6 +16,7 @@ from gpukm.sources import Far
 Array = Any
 NUMBERS = 1 << 17  # rows of a block in which only what is known of them is looked at
 VISIT = 1 << 18  # values of a block, so that a few float64 copies of it stay in the second-level cache
+LEAST = 1 << 16  # values that are worth a thread's while: to hand it a block takes 0.15 ms
 
 
 class Blocks:
@@ -75,13 +76,19 @@ class Blocks:
         return found
 
     def visit(
-        self, task: Callable[[int, int, dict], Any], *, rows: int | None = None, scratch: LifoQueue | None = None
+        self,
+        task: Callable[[int, int, dict], Any],
+        *,
+        rows: int | None = None,
+        scratch: LifoQueue | None = None,
+        least: int | None = None,
     ) -> list[Any]:
         """[task(start, stop, scratch) for each block], on the threads.
 
-        Blocks have `rows` rows, or what suits the cache; fewer where memory or an even load of the threads asks for it.
+        Blocks have `rows` rows, or what suits the cache; fewer where memory asks for it, or an even load of the
+        threads, for the sake of which they are not made smaller than `least` rows.
         """
-        return self._visit(task, 0, self.n_samples, rows, LifoQueue() if scratch is None else scratch)
+        return self._visit(task, 0, self.n_samples, rows, LifoQueue() if scratch is None else scratch, least)
 
     @property
     def _in_place(self) -> bool:
@@ -98,13 +105,20 @@ class Blocks:
         return self._visit(task, 0, self.n_samples, NUMBERS, LifoQueue())
 
     def _visit(
-        self, task: Callable[[int, int, dict], Any], first: int, last: int, rows: int | None, pool: LifoQueue
+        self,
+        task: Callable[[int, int, dict], Any],
+        first: int,
+        last: int,
+        rows: int | None,
+        pool: LifoQueue,
+        least: int | None = None,
     ) -> list[Any]:
         """`visit` for the rows first:last."""
         own = self._memory // self._threads
         if rows is None:
             rows = min(max(VISIT // self.n_features, 64), own // (48 * (self.n_features + 1)), BLOCK_ROWS)
-        rows = min(rows, own // (8 * self.n_features), max(-(-(last - first) // (4 * self._threads)), 2048))
+        least = max(LEAST // self.n_features, 2048) if least is None else least
+        rows = min(rows, own // (8 * self.n_features), max(-(-(last - first) // (4 * self._threads)), least))
         return self._run(task, first, last, self._block_rows or max(rows, 1), pool)
 
     def _run(

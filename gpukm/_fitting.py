@@ -111,14 +111,20 @@ class FittingCentroids(FittedCentroids):
         self.n_features_in_ = int(n_features)
 
     def _of_rows(
-        self, source: ArraySource, labels: Array, withinss: NDArray[np.float64], inertia: float, like: Array
+        self,
+        source: ArraySource,
+        labels: Array,
+        withinss: NDArray[np.float64],
+        inertia: float,
+        sizes: NDArray[np.int64],
+        like: Array,
     ) -> dict[str, Any]:
         """Return the attributes that belong to the rows of the fit."""
         return {
             "labels_": from_numpy(source.as_given(labels), like),
             "inertia_": float(inertia),
             "withinss_": from_numpy(withinss, like),
-            "size_": from_numpy(source.sizes(labels, len(withinss)), like),
+            "size_": from_numpy(sizes, like),
             "totss_": float(source.stats().totss),
         }
 

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 _lock = threading.Lock()
-_limits: list[Any] = []  # the limiter in force, while any fit of this process runs
+_before: list[tuple[Any, int]] = []  # BLAS libraries and their threads, while any fit of this process limits them
 _users = 0
 _pools: dict[int, ThreadPoolExecutor] = {}
 
@@ -52,8 +52,9 @@ def single_threaded_blas():  # type: ignore[no-untyped-def]
         return
     with _lock:
         if _users == 0:
-            _limits.append(_controller().limit(limits=1))
-            _limits[-1].__enter__()
+            _before[:] = [(library, library.num_threads) for library in _controller().lib_controllers]
+            for library, _ in _before:
+                library.set_num_threads(1)
         _users += 1
     try:
         yield
@@ -61,7 +62,8 @@ def single_threaded_blas():  # type: ignore[no-untyped-def]
         with _lock:
             _users -= 1
             if _users == 0:
-                _limits.pop().__exit__(None, None, None)
+                for library, count in _before:
+                    library.set_num_threads(count)
 
 
 def _pool(n_threads: int) -> ThreadPoolExecutor:
@@ -77,7 +79,7 @@ def _forget() -> None:
     global _lock, _users
     _lock, _users = threading.Lock(), 0
     _pools.clear()
-    _limits.clear()
+    _before.clear()
 
 
 if hasattr(os, "register_at_fork"):

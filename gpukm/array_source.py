@@ -15,6 +15,7 @@ from gpukm.sources import Ahead, Far, Step
 
 Array = Any
 LONG = 1 << 18  # rows of a visit that labels: many, since each visit has to bring the sums up to date
+PRODUCTS, ASIDE = 1 << 22, 32  # in a visit that is worth a thread's while; what a row costs besides, in products
 
 
 class ArraySource(Measured):
@@ -51,7 +52,13 @@ class ArraySource(Measured):
         self.reset()
 
     def arrange(self, n_clusters: int) -> None:
-        """Sort a copy of the rows to the good of steps with `n_clusters` centroids; `as_given` brings labels back."""
+        """Get ready for steps with `n_clusters` centroids: choose the engine, sort a copy of the rows if that helps.
+
+        `as_given` brings labels back to the order of the rows.
+        """
+        if self.engine == "numpy":
+            self.engine = kernels.engine_name(self._xp, self.n_samples * self.n_features, n_clusters)
+            self.reset()
         if self._order is not None or not kernels.worth_arranging(
             self.engine, self._X, self.dtype, n_clusters, self._memory
         ):
@@ -118,7 +125,11 @@ class ArraySource(Measured):
             )
 
         pool: LifoQueue = LifoQueue()
-        visits = self._visit_evenly(visit, pool) if bounds.by_cluster else self.visit(visit, rows=LONG, scratch=pool)
+        if bounds.by_cluster:
+            visits = self._visit_evenly(visit, pool)
+        else:
+            least = PRODUCTS // (k * self.n_features + ASIDE)
+            visits = self.visit(visit, rows=LONG, scratch=pool, least=max(least, 1))
         changed, undecided, _ = np.sum(visits, axis=0)
         bounds.finish()
         while not pool.empty():

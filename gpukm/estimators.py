@@ -215,7 +215,8 @@ class KMeans(FittingCentroids):
 
         self._set_features(names, source.n_features)
         self.cluster_centers_ = from_numpy(best.centroids, samples.array)
-        vars(self).update(self._of_rows(source, best.labels, best.withinss, best.inertia, samples.array))
+        of_rows = best.labels, best.withinss, best.inertia, best.sizes
+        vars(self).update(self._of_rows(source, *of_rows, samples.array))
         self.n_iter_ = int(best.n_iter)
         self.converged_ = bool(best.converged)
         self.engine_ = source.engine

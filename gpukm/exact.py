@@ -238,6 +238,9 @@ def sums_like(grid: Grid, n_clusters: int) -> Sums:
 def double_double(sums: Sums, columns: slice) -> tuple[NDArray, NDArray]:
     """(hi, lo), each (k, columns): the sums to a relative 2^-98, hi + lo unevaluated."""
     bits = sums.grid.bits
+    first = sums.store[0][:, columns].astype(np.float64)
+    if not sums.limbs[1:, :, columns].any() and np.array_equal(first.astype(np.int64), sums.store[0][:, columns]):
+        return first * sums.grid.unit(0)[columns], np.zeros(first.shape)
     limbs = [limb[:, columns].copy() for limb in sums.limbs]
     for upper, lower in zip(limbs[-2::-1], limbs[:0:-1], strict=True):  # carry: all but the first within half a unit
         carry = (lower + (1 << (bits - 1))) >> bits
@@ -262,6 +265,8 @@ def quotient(sums: Sums, columns: slice, divisor: slice | None) -> NDArray[np.fl
     Returns (k, columns) float64; 0 where the divisor is 0.
     """
     hi, lo = double_double(sums, columns)
+    if divisor is None and not lo.any():
+        return hi
     if divisor is None:
         w_hi, w_lo = np.ones((1, 1)), np.zeros((1, 1))
     else:

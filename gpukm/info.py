@@ -10,7 +10,7 @@ import numpy as np
 import gpukm
 from gpukm import _threads
 from gpukm._extras import EXTRAS, installed
-from gpukm.kernels import FEW, engine_name
+from gpukm.kernels.engine import FEW, MANY, engine_name
 
 _LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
 
@@ -66,7 +66,8 @@ def report() -> str:
 def _engines(threads: int, extras: dict[str, dict[str, str | None]]) -> dict[str, str]:
     """What would run, by kind of array."""
     engine = engine_name(np)
-    few = f"; 'numpy' for fewer than {FEW:,} values" if engine_name(np, 1) != engine else ""
+    fewer = f"; 'numpy' for fewer than {FEW:,} values, or less in proportion with more than {MANY} clusters"
+    few = fewer if engine_name(np, 1) != engine else ""
     runs = {"NumPy": f"engine {engine!r} on {threads} thread{'s' if threads > 1 else ''}{few}"}
     cupy = next((version for name in ("cuda12", "cuda13") for version in extras[name].values() if version), None)
     if cupy:

@@ -296,8 +296,9 @@ class MiniBatchKMeans(FittingCentroids):
         if not self.compute_labels:
             return {} if result is None else {"inertia_": float(result.inertia)}
         if result is not None:
-            return self._of_rows(source, result.labels, result.withinss, result.inertia, like)
-        return self._of_rows(source, *source.labelled(centroids), like)
+            return self._of_rows(source, result.labels, result.withinss, result.inertia, result.sizes, like)
+        labels, withinss, inertia = source.labelled(centroids)
+        return self._of_rows(source, labels, withinss, inertia, source.sizes(labels, len(centroids)), like)
 
     def _keep(self, state: State, rng: np.random.Generator, like: Array, source: ArraySource) -> None:
         """Set what the next `partial_fit` goes on from."""

@@ -106,7 +106,12 @@ class StreamSource(ArraySource):
         return self._frame
 
     def visit(
-        self, task: Callable[[int, int, dict], Any], *, rows: int | None = None, scratch: LifoQueue | None = None
+        self,
+        task: Callable[[int, int, dict], Any],
+        *,
+        rows: int | None = None,
+        scratch: LifoQueue | None = None,
+        least: int | None = None,
     ) -> list[Any]:
         """See `Blocks.visit`: one pass, chunk by chunk."""
         pool: LifoQueue = LifoQueue() if scratch is None else scratch
@@ -118,7 +123,7 @@ class StreamSource(ArraySource):
             with closing(iter(self._chunks)) as chunks:
                 for self._first, self._X in chunks:
                     last = self._first + len(self._X)
-                    results += self._visit(task, self._first, last, rows, pool)
+                    results += self._visit(task, self._first, last, rows, pool, least)
                     if squares is not None:
                         self._visit(squares, self._first, last, None, squared)
         finally:

@@ -10,10 +10,12 @@ from typing import Any
 from gpukm._arrays import is_numpy, namespace_name
 from gpukm._extras import missing_extra
 
-FEW = 1 << 17  # values: loading compiled code takes 0.3 s, compiling it 6, and the reference fits these in 0.2
+# Values, with up to MANY centroids; with more of them, fewer values. Loading compiled code takes 0.3 s, compiling it 8,
+# and the reference fits these in 0.05 to 0.2.
+FEW, MANY = 1 << 17, 8
 
 
-def engine_name(xp: Any, n_values: int | None = None) -> str:
+def engine_name(xp: Any, n_values: int | None = None, n_clusters: int = MANY) -> str:
     """The engine for an array: "numba", "numpy", or "array-api:<namespace>" for arrays that are not NumPy's.
 
     Parameters
@@ -21,6 +23,7 @@ def engine_name(xp: Any, n_values: int | None = None) -> str:
     xp : its namespace
     n_values : how many values it holds; None for many. The environment variable GPUKM_ENGINE, "numpy" or "numba",
         decides for NumPy arrays of any size.
+    n_clusters : how many centroids its rows are compared with, over and over
 
     Raises
     ------
@@ -36,7 +39,8 @@ def engine_name(xp: Any, n_values: int | None = None) -> str:
         raise missing_extra("Numba", "cpu", "GPUKM_ENGINE=numba")
     if wanted:
         return wanted
-    return "numba" if (n_values is None or n_values >= FEW) and numba_works() else "numpy"
+    many = n_values is None or n_values * max(n_clusters, MANY) >= FEW * MANY
+    return "numba" if many and numba_works() else "numpy"
 
 
 @cache

@@ -78,10 +78,10 @@ class Potential:
 
     def _terms(self, rows: Any) -> NDArray[np.float64]:
         """fl(w D) of some rows."""
-        D = self._D[rows] if self._D is not None else 1.0
-        w = self._weights[rows] if self._weights is not None else 1.0
-        count = len(range(*rows.indices(self._n))) if isinstance(rows, slice) else len(rows)
-        return np.broadcast_to(np.multiply(D, w, dtype=np.float64), (count,))
+        if self._D is None:
+            return np.ones(len(self._hashes[rows])) if self._weights is None else self._weights[rows]
+        D: NDArray[np.float64] = self._D[rows]
+        return D if self._weights is None else D * self._weights[rows]
 
     def _exact(self, rows: NDArray | None = None) -> Fraction:
         """The exact potential of `rows` in units of the grid (of all rows when None)."""
@@ -120,15 +120,18 @@ class Potential:
         """
         if self._parts is None:
             self._parts = self._bucket_sums()
-        running = np.cumsum(self._parts)
-        total = running[-1]
+        running = self._parts.cumsum()
+        total = float(running[-1])
         if total == 0:
             D, self._D, self._parts = self._D, None, None
-            rows = self.draw(fractions)
+            by_weight = self.draw(fractions)
             self._D, self._parts = D, None
-            return rows
-        error = self._doubt(total)
-        return np.array([self._row(f, running, f * total, error) for f in fractions], np.int64)
+            return by_weight
+        error, targets = self._doubt(total), fractions * total
+        buckets = np.minimum(running.searchsorted(targets, side="right"), BUCKETS - 1)
+        drawn = zip(fractions.tolist(), targets.tolist(), buckets.tolist(), strict=True)
+        rows = [self._row(f, target, b, running[b - 1] if b else 0.0, error) for f, target, b in drawn]
+        return np.array(rows, np.int64)
 
     def _doubt(self, total: float) -> float:
         """How much running sums of the potential, added in any order, may err."""
@@ -144,14 +147,14 @@ class Potential:
     def _members(self, bucket: int) -> NDArray[np.signedinteger]:
         """The rows of a bucket, in order of hash."""
         rows = self._by_bucket[self._ends[bucket - 1] if bucket else 0 : self._ends[bucket]]
-        return rows[np.argsort(self._hashes[rows], kind="stable")]
+        return rows[self._hashes[rows].argsort(kind="stable")]
 
-    def _row(self, fraction: float, running: NDArray, target: float, error: float) -> int:
-        bucket = min(int(np.searchsorted(running, target, side="right")), BUCKETS - 1)
-        before = running[bucket - 1] if bucket else 0.0
+    def _row(self, fraction: float, target: float, bucket: int, before: float, error: float) -> int:
+        """The row at `fraction` of the potential, which is `target`; `before` lies in the buckets before its own."""
         rows = self._members(bucket)
-        sums = before + np.cumsum(self._terms(rows))
-        at = int(np.searchsorted(sums, target, side="right"))
+        sums = self._terms(rows).cumsum()
+        sums += before
+        at = int(sums.searchsorted(target, side="right"))
         below = sums[at - 1] if at else before
         if at < len(sums) and sums[at] - target > error and (target - below > error or below == 0):
             return int(rows[at])
@@ -272,7 +275,6 @@ class Potential:
         self._parts = None
         first, centre = self._D is None, centroid[None, :]
         D = np.empty(self._n) if self._D is None else self._D
-        scorer = Scorer.of(self._source.frame, centre)
 
         def fused(start: int, stop: int, scratch: dict) -> NDArray:
             from gpukm.kernels.potential_numba import lower
@@ -281,16 +283,19 @@ class Potential:
             w = None if self._weights is None else self._weights[own]
             return lower(self._source.host_block(start, stop), centre, first, D[own], w, self._bucket[own], BUCKETS)
 
+        def begin(start: int, stop: int, scratch: dict) -> None:
+            D[start:stop] = squared_distances(self._source.host_block(start, stop), centre, scratch)
+
         def visit(start: int, stop: int, scratch: dict) -> None:
-            if first:
-                D[start:stop] = squared_distances(self._source.host_block(start, stop), centre, scratch)
-            else:
-                rows, new = self._improvable(scorer, start, stop, scratch)
-                D[rows] = np.minimum(D[rows], new)
+            rows, new = self._improvable(scorer, start, stop, scratch)
+            D[rows] = np.minimum(D[rows], new)
 
         if self._source.engine == "numba":
             self._parts = np.sum(self._visit(fused), axis=0)
+        elif first:
+            self._visit(begin)
         else:
+            scorer = Scorer.of(self._source.frame, centre)
             self._visit(visit)
         self._D = D
 
