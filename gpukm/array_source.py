@@ -1,5 +1,6 @@
 """Samples in memory, on any device. No convergence logic here."""
 
+from collections.abc import Callable
 from queue import LifoQueue
 from typing import Any
 
@@ -56,6 +57,7 @@ class ArraySource(Measured):
 
         `as_given` brings labels back to the order of the rows.
         """
+        self._n_clusters = n_clusters
         if self.engine == "numpy":
             self.engine = kernels.engine_name(self._xp, self.n_samples * self.n_features, n_clusters)
             self.reset()
@@ -73,6 +75,12 @@ class ArraySource(Measured):
         self._X, self._order = rows, order
         if self.sample_weight is not None:
             self.sample_weight = self.sample_weight[order]
+
+    def _column_sums(self) -> Sums:
+        """See `Measured`; a finished step has added up all rows already."""
+        if self._sums is None or self._labels[0] < 0:
+            return super()._column_sums()
+        return self._sums.whole()
 
     def as_given(self, labels: NDArray[np.int32]) -> NDArray[np.int32]:
         """Labels in the order of the rows as they were given."""
@@ -94,13 +102,14 @@ class ArraySource(Measured):
         k = len(centroids)
         if self._sums is not None and self._sums.store.shape[1] != k:
             self.reset()
+        grid, bounds = self.grid, self._limits
         if self._sums is None:
-            self._sums = sums_like(self.grid, k)
+            self._sums = sums_like(grid, k)
+        self._sums.grid = grid  # more may be known of it by now
         scorer = kernels.Scorer.of(self.frame, centroids, self.engine)
         rows = kernels.block_rows(k, self.n_features, self._memory // self._threads)
         known = self._slack is not None
         slack = np.empty(self.n_samples, np.float32) if self._slack is None and self.engine == "numpy" else self._slack
-        grid, bounds = self._sums.grid, self._limits
         with single_threaded_blas():
             bounds.follow(centroids, self.frame.scale, self.rows, self._in_place)
 
@@ -138,7 +147,7 @@ class ArraySource(Measured):
         self._labels, self._spare = self._spare, self._labels
         return Step(self._sums, int(changed), int(undecided))
 
-    def ahead(self, centroids: NDArray, iterations: int, tol: float) -> Ahead:
+    def ahead(self, centroids: NDArray, iterations: int, tol: Callable[[], float]) -> Ahead:
         """None: each iteration is the loop's."""
         return Ahead(centroids, [])
 

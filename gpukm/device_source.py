@@ -1,6 +1,7 @@
 """Samples on a CUDA device. No convergence logic here."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -76,7 +77,7 @@ class DeviceSource(ArraySource):
             counts = cuda.lloyd_step(self.gpu, self.device_rows, self.frame, centroids, *own)
         return Step(sums.to_host(self.gpu), *counts)
 
-    def ahead(self, centroids: NDArray, iterations: int, tol: float) -> Ahead:
+    def ahead(self, centroids: NDArray, iterations: int, tol: Callable[[], float]) -> Ahead:
         """Up to `iterations` of Lloyd's algorithm without the host; it may be none."""
         if self._counts is not None:  # the host's turn
             return Ahead(centroids, [])
@@ -92,7 +93,7 @@ class DeviceSource(ArraySource):
             self.device_weights,
             self._sums_for(len(centroids)),
             iterations=iterations,
-            tol=tol,
+            tol=tol(),
             memory=self._memory,
         )
         if ran.stop == cuda.HOST:  # the step is done: the next call of `step` only has to fetch the sums

@@ -246,8 +246,7 @@ def double_double(sums: Sums, columns: slice) -> tuple[NDArray, NDArray]:
         carry = (lower + (1 << (bits - 1))) >> bits
         lower -= carry << bits
         upper += carry
-    hi = np.zeros(limbs[0].shape)
-    lo = np.zeros(limbs[0].shape)
+    hi, lo = np.zeros(limbs[0].shape), np.zeros(limbs[0].shape)
     for index in range(len(limbs) - 1, -1, -1):
         unit = sums.grid.unit(index)[columns]
         for part in ((limbs[index] & 0x7FFFFFFF) * unit, (limbs[index] >> 31) * (unit * 2.0**31)):
@@ -267,11 +266,8 @@ def quotient(sums: Sums, columns: slice, divisor: slice | None) -> NDArray[np.fl
     hi, lo = double_double(sums, columns)
     if divisor is None and not lo.any():
         return hi
-    if divisor is None:
-        w_hi, w_lo = np.ones((1, 1)), np.zeros((1, 1))
-    else:
-        w_hi, w_lo = double_double(sums, divisor)
-        w_hi = np.where(w_hi == 0, 1.0, w_hi)
+    w_hi, w_lo = (np.ones((1, 1)), np.zeros((1, 1))) if divisor is None else double_double(sums, divisor)
+    w_hi = np.where(w_hi == 0, 1.0, w_hi)
     q = hi / w_hi
     p, e = two_product(q, w_hi)
     delta = (((hi - p) - e) + lo - q * w_lo) / w_hi

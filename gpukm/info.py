@@ -10,7 +10,7 @@ import numpy as np
 import gpukm
 from gpukm import _threads
 from gpukm._extras import EXTRAS, installed
-from gpukm.kernels.engine import FEW, MANY, engine_name
+from gpukm.kernels import FEW, MANY, engine_name
 
 _LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
 

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from math import fsum
 from typing import Any
 
@@ -39,7 +40,7 @@ def lloyd(
     centroids: NDArray,
     *,
     max_iter: int,
-    tol: float,
+    tol: float | Callable[[SampleSource], float],
     callback: Callable[[Iteration], Any] | None = None,
     verbose: bool = False,
     done: Sequence[Iteration] = (),
@@ -56,7 +57,7 @@ def lloyd(
     source : the samples
     centroids : (k, d) starting centroids in the source's dtype
     max_iter : iterations at most; 0 only labels the rows
-    tol : absolute, squared distance
+    tol : absolute, squared distance; or what finds it, asked when a step has brought the statistics it may need
     callback : called with each `Iteration`
     verbose : print a line an iteration
     done : iterations of an earlier, interrupted call, which ended in `centroids`
@@ -70,11 +71,12 @@ def lloyd(
     """
     history = list(done)
     settled = interrupted = False
-    converged = bool(history) and history[-1].shift <= tol
+    limit = cache(lambda: tol(source) if callable(tol) else tol)
+    converged = bool(history) and history[-1].shift <= limit()
     try:
         while len(history) < max_iter and not converged:
             if callback is None and keep is None and move is None and not verbose:
-                ahead = source.ahead(centroids, max_iter - len(history), tol)
+                ahead = source.ahead(centroids, max_iter - len(history), limit)
                 if ahead.iterations:
                     history += [replace(one, iteration=len(history) + one.iteration) for one in ahead.iterations]
                     centroids, settled, converged = ahead.centroids, ahead.settled, ahead.converged
@@ -89,14 +91,14 @@ def lloyd(
             seconds = time.perf_counter() - began
             history.append(Iteration(len(history) + 1, state, shift, seconds, step.changed, step.undecided, relocated))
             settled = np.array_equal(new, centroids)  # then the labels just found belong to these centroids
-            converged = settled or shift <= tol
+            converged = settled or shift <= limit()
             before, centroids = centroids, new
             if keep is not None:
                 keep(before, centroids, history)
             if verbose:
                 print(f"Iteration {len(history)}, inertia {state}")
                 if converged:
-                    why = "strict convergence" if settled else f"center shift {shift} within tolerance {tol}"
+                    why = "strict convergence" if settled else f"center shift {shift} within tolerance {limit()}"
                     print(f"Converged at iteration {len(history)}: {why}.")
             log.debug("%s", history[-1])
             if callback is not None and callback(history[-1]):

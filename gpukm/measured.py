@@ -16,6 +16,7 @@ from gpukm.exact import Grid, Sums, check_range, sums_like
 from gpukm.sources import ColumnStats
 
 Array = Any
+SAMPLE = 128  # rows that tell where the others are
 
 
 class Measured(Blocks):
@@ -36,6 +37,7 @@ class Measured(Blocks):
         self._stats: ColumnStats | None = None
         self._bounds: tuple[NDArray, NDArray] | None = None
         self._frame: kernels.Frame | None = None
+        self._n_clusters: int | None = None  # of the steps to come, where that is known
         self._whole = False  # until the statistics know better
 
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -69,7 +71,7 @@ class Measured(Blocks):
 
     def look(self) -> None:
         """Look at the values: raises as `bounds` does. The statistics will be wanted."""
-        self.stats()
+        self.bounds()
 
     def stats(self) -> ColumnStats:
         """Column statistics, kept: one pass for the sums, one for the distances to the mean."""
@@ -144,19 +146,21 @@ class Measured(Blocks):
 
     @property
     def frame(self) -> kernels.Frame:
-        """Shift and scale for the filters: centred unless the data lie near the origin as they are."""
+        """Shift and scale for the filters, about the mean of some rows: no result depends on it."""
         if self._frame is None:
-            low, high = self.bounds()
-            stats = self.stats()
-            self._frame = kernels.Frame.of(low, high, stats.mean.astype(self.dtype), stats.totss / stats.total_weight)
+            few = min(SAMPLE, self.n_samples)
+            rows = self.rows(np.arange(few) * (self.n_samples // few))
+            self._frame = self._frame_of(rows, self._n_clusters)
         return self._frame
 
     def _frame_about(self, centroids: NDArray) -> kernels.Frame:
-        """A frame that needs no statistics but the bounds."""
-        low, high = self.bounds()
-        centre = centroids.mean(axis=0, dtype=np.float64)
-        scatter = float(((centroids - centre) ** 2).sum() / len(centroids))
-        return kernels.Frame.of(low, high, centre.astype(self.dtype), scatter)
+        """A frame for these alone, which asks for no rows."""
+        return self._frame_of(centroids, len(centroids))
+
+    def _frame_of(self, rows: NDArray, n_clusters: int | None) -> kernels.Frame:
+        centre = rows.mean(axis=0, dtype=np.float64)
+        scatter = float(((rows - centre) ** 2).sum() / len(rows))
+        return kernels.Frame.of(*self.bounds(), centre.astype(self.dtype), scatter, n_clusters)
 
     def _inertia_grid(self, centroids: NDArray) -> Grid:
         """The grid of the sums w D."""

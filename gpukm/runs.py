@@ -34,7 +34,7 @@ def best_run(
     source : SampleSource
     start : makes the starting centroids of a run, drawing from `rng`
     max_iter, callback, verbose : as `lloyd` takes them
-    tol : that of `lloyd`, from the source; asked for after the start, whose passes bring a stream's statistics
+    tol : that of `lloyd`, from the source
     search : `lloyd`, or another search with its first parameters; only Lloyd's can be kept in a checkpoint
     refine : goes on from the best result, see `gpukm.refine`
     checkpoint : where to begin, and where to keep the state
@@ -74,7 +74,7 @@ def best_run(
             if checkpoint is not None and not state.history:
                 checkpoint.write(state)
             kept = {} if checkpoint is None else {"done": state.history, "keep": keep}
-            result = search(source, begun, tol=tol(source), **options, **kept)
+            result = search(source, begun, tol=tol, **options, **kept)
             if best is None or result.inertia < best.inertia:
                 best = result
             if result.interrupted:

@@ -1,5 +1,6 @@
 """Where the samples are: `SampleSource` is all that Lloyd's loop and the seeding know of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -105,7 +106,7 @@ class SampleSource(Protocol):
     def step(self, centroids: NDArray) -> Step:
         """Label all rows and return the sums for these labels."""
 
-    def ahead(self, centroids: NDArray, iterations: int, tol: float) -> Ahead:
+    def ahead(self, centroids: NDArray, iterations: int, tol: Callable[[], float]) -> Ahead:
         """Do up to so many iterations at once, as `lloyd` would, where that is faster; it may be none."""
 
     @property

@@ -101,9 +101,8 @@ def test_passes_up_to_the_first_iteration(init, tol):
 
     options = {"n_init": 1, "max_iter": 2, "tol": tol, "random_state": 0, "callback": lambda _: seen.append(passes[0])}
     model = KMeans(4, init=X[:4] if init == "given" else init, max_memory=1 << 13, **options).fit(make)
-    if init == "given":
-        starting = int(tol > 0)  # of its own, where the tolerance is needed and no pass came before
-    else:
+    starting = 0
+    if init != "given":
         passes[0] = 0
         seed(StreamSource(Chunks(MadeRows(make), 1 << 12), max_memory=1 << 13), 4, init, np.random.default_rng(0))
         starting = passes[0] - 1

@@ -14,7 +14,7 @@ from gpukm.kernels.csr import assign as assign_csr
 from gpukm.kernels.csr import own_distances as own_distances_csr
 from gpukm.kernels.csr import squared_distances as squared_distances_csr
 from gpukm.kernels.diffuse import diffuse
-from gpukm.kernels.engine import cuda_works, engine_name, gpu
+from gpukm.kernels.engine import FEW, MANY, cuda_works, engine_name, gpu
 from gpukm.kernels.hashing import hash_rows, mix
 from gpukm.kernels.inertia import add_inertia, all_distances, own_distances
 from gpukm.kernels.lloyd_step import lloyd_step
@@ -25,6 +25,8 @@ from gpukm.kernels.transfer import transfer_loop
 
 __all__ = [
     "CSR",
+    "FEW",
+    "MANY",
     "Bounds",
     "Candidates",
     "Frame",

@@ -23,6 +23,7 @@ from gpukm.kernels.bounds import FARTHEST, NEVER, Part
 Array = Any
 NUMBERS = np.arange(255, dtype=np.uint8)[:, None]  # of the centroids of a group; 255 of them count without overflow
 NARROW = 12  # up to here rows are transposed and centred into a buffer, with a row of ones; above, BLAS reads X itself
+FEW = 40  # clusters, of which the scores of a row cost less than some copies of it
 SCORES = 1 << 20  # scores a block: smaller ones fit caches better, but threads then meet too often
 FAR = 2.0**60  # centroids this far off (in the frame's scale) would overflow float32 scores: D alone settles
 PAIRS = 1 << 17  # float64 elements a settling step may hold
@@ -44,13 +45,21 @@ class Frame:
     power: int
 
     @classmethod
-    def of(cls, low: NDArray[np.float64], high: NDArray[np.float64], centre: NDArray, scatter: float) -> "Frame":
+    def of(
+        cls,
+        low: NDArray[np.float64],
+        high: NDArray[np.float64],
+        centre: NDArray,
+        scatter: float,
+        n_clusters: int | None = None,
+    ) -> "Frame":
         """The frame for rows within [low, high] about `centre` (d,), in the compute dtype.
 
         `scatter` is their mean squared distance to it. Wide rows have to be copied to be centred, which pays where it
-        makes them half as long at least.
+        makes their squares half as long at least; with few clusters, where a copy weighs more, less often.
         """
-        if len(low) > NARROW and float(np.sum(centre.astype(np.float64) ** 2)) <= scatter:
+        longer = max(FEW / (n_clusters or FEW), 1.0)
+        if len(low) > NARROW and float(np.sum(centre.astype(np.float64) ** 2)) <= longer * scatter:
             centre = np.zeros_like(centre)
         radius = float(np.sqrt(np.sum(np.maximum(high - centre, centre - low) ** 2)))
         power = int(np.frexp(radius)[1])
