@@ -11,6 +11,7 @@ EXTRAS = {
     "parquet": ("Parquet and Arrow files as data", ("pyarrow",)),
     "hdf5": ("HDF5 files as data", ("h5py",)),
     "zarr": ("Zarr arrays as data", ("zarr",)),
+    "dask": ("dask arrays as data", ("dask",)),
     "cli": ("progress on the terminal", ("rich",)),
 }
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from gpukm import _validation as validation
 from gpukm._arrays import from_numpy, to_numpy
+from gpukm._dask import DaskRows, answered_lazily, is_dask_array
 from gpukm._files import PathLike
 from gpukm._opened import answer_in_chunks, open_rows_of, stream_of
 from gpukm._sklearn import SklearnProtocols
@@ -32,7 +33,8 @@ class FittedCentroids(SklearnProtocols):
         ----------
         X : array-like of shape (n_samples, n_features), path, or rows from `gpukm.open_rows`
             In the namespace and on the device of the fit, in any supported dtype: where X or the centroids are float64,
-            distances are those of float64 numbers, and neither is rounded. A file is read once, a block at a time.
+            distances are those of float64 numbers, and neither is rounded. A file is read once, a block at a time. For
+            a dask array the answer is one, too, which is computed when it is asked for.
         out : str, path or None, default=None
             Write the labels to this .npy file, a block at a time, and return it memory-mapped. The file appears when it
             is whole.
@@ -52,6 +54,8 @@ class FittedCentroids(SklearnProtocols):
         OSError
             If `out` exists and `force` is not set, or cannot be written; nothing half-written is left.
         """
+        if self._lazy(X, out):
+            return answered_lazily(X, self, lambda model, rows: model.predict(rows), 0, np.int32)
         rows = self._check_new(X, "predict", whole=False)
         if isinstance(rows, Chunks) or out is not None:
             return self._in_chunks(rows, lambda source, C: source.assign(C), 4, out, force)
@@ -73,6 +77,10 @@ class FittedCentroids(SklearnProtocols):
         array of shape (n_samples, n_clusters), of the kind of X, or what `set_output` asks for
             float32 where X and the centroids are computed in float32, else float64.
         """
+        if self._lazy(X, out):
+            dtype = np.result_type(validation.compute_dtype(np.empty(0, X.dtype)), self.cluster_centers_.dtype)
+            width = self.cluster_centers_.shape[0]
+            return answered_lazily(X, self, lambda model, rows: model.transform(rows), width, dtype)
         rows = self._check_new(X, "transform", whole=False)
         if isinstance(rows, Chunks) or out is not None:
             row_bytes = 8 * self.cluster_centers_.shape[0]
@@ -130,6 +138,17 @@ class FittedCentroids(SklearnProtocols):
         validation.check_n_features(width, d, name)
         validation.check_same_place(like, self.cluster_centers_, f"{name}.{method}")
         return rows
+
+    def _lazy(self, X: Any, out: PathLike | None) -> bool:
+        """Whether the answer is a dask array, as X is; checks what can be checked of X before it is computed."""
+        if out is not None or not self._takes_chunks or not is_dask_array(X):
+            return False
+        self._check_is_fitted()
+        self._check_feature_names(X)
+        shape: Any = DaskRows(X).shape
+        validation.check_n_features(shape[1], int(self.cluster_centers_.shape[1]), type(self).__name__)
+        validation.check_same_place(np.empty(0), self.cluster_centers_, f"{type(self).__name__}.predict")
+        return True
 
     @property
     def _device(self) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gpukm import _format_rows
 from gpukm._columns import find_columns, split_columns
+from gpukm._dask import DaskRows, is_dask_array
 from gpukm._files import DAMAGED, NpyHeader, PathLike, open_zip, read_npy_header
 from gpukm._rows import Buffers, ChosenColumns, MadeRows, RowReader, SlicedRows
 
@@ -83,7 +84,7 @@ def open_rows(
 
 
 def as_reader(X: Any) -> RowReader | None:
-    """A reader for what is no array in memory: a path, an array on disk, a function making blocks; None for the rest.
+    """A reader for what is no array in memory: paths, arrays on disk or of dask, functions; None for the rest.
 
     Raises TypeError for an iterator, which can be read once only.
     """
@@ -93,6 +94,8 @@ def as_reader(X: Any) -> RowReader | None:
         return open_rows(X)
     if isinstance(X, np.memmap):
         return SlicedRows(X, "X") if X.ndim == 2 and X.dtype.kind in "biuf" and X.size else None
+    if is_dask_array(X):
+        return DaskRows(X)
     module = type(X).__module__.partition(".")[0]
     if module in ("h5py", "zarr") and hasattr(X, "shape") and hasattr(X, "dtype"):
         return SlicedRows(X, "X") if len(X.shape) == 2 and X.dtype.kind in "biuf" and X.size else None

@@ -76,7 +76,8 @@ ALLOWED = {
     "measured": {"_blocks", "_validation", "kernels", "sources"} | ARRAYS,
     "array_source": {"_threads", "kernels", "measured", "sources"} | ARRAYS,
     "_format_rows": {"_columns", "_extras", "_files", "_rows"},
-    "readers": {"_columns", "_files", "_format_rows", "_rows"},
+    "_dask": {"_arrays", "_rows"},
+    "readers": {"_columns", "_dask", "_files", "_format_rows", "_rows"},
     "chunks": {"_ahead", "_arrays", "_containers", "_rows", "_validation"},
     "column_sums": {"exact"},
     "survey": {"_blocks", "_validation", "chunks", "column_sums", "exact", "kernels"},
@@ -96,7 +97,7 @@ ALLOWED = {
     "batches": {"array_source", "kernels"},
     "checkpoint": {"_arrays", "_containers", "_files", "gpukm", "lloyd", "sources"},
     "runs": {"checkpoint", "lloyd", "sources"},
-    "_fitted": {"_arrays", "_files", "_opened", "_sklearn", "_validation"}
+    "_fitted": {"_arrays", "_dask", "_files", "_opened", "_sklearn", "_validation"}
     | {"array_source", "chunks", "placing", "readers"},
     "_fitting": BELOW_ESTIMATORS - {"_fitting", "hartigan_wong", "macqueen"},
     "transfers": {"array_source", "exact", "kernels", "lloyd", "sources"},
