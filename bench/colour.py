@@ -3,7 +3,7 @@
     python bench/colour.py quality                  # the error of every tool on four photographs: no clock involved
     python bench/colour.py speed --rounds 3         # 24 megapixels at 256 colours, and twice the pixels, when idle
     python bench/colour.py memory                   # peak memory of 100 megapixels
-    python bench/colour.py table                    # the quality results into bench/README.md
+    python bench/colour.py table                    # the results into bench/README.md
 
 Quality: no dithering, palettes of 8 bits, default settings of every tool but where its name says otherwise. MSE is per
 channel in sRGB, dE the mean CIEDE2000, both over all pixels by one function. `goal` is what this project set out to
@@ -261,29 +261,6 @@ def memory(args) -> list[dict]:
     return rows
 
 
-def table() -> None:
-    """Write the newest quality results into bench/README.md: geometric means over the images, the best of each bold."""
-    newest = max(RESULTS.glob("colour-quality-*.json"))
-    rows = json.loads(newest.read_text())["rows"]
-    columns = [(what, k) for what in ("mse", "de") for k in SIZES]
-
-    def mean(tool: str, what: str, k: int) -> float:
-        return float(np.exp(np.mean([np.log(row[what]) for row in rows if (row["tool"], row["k"]) == (tool, k)])))
-
-    means = {tool: [mean(tool, what, k) for what, k in columns] for tool in TOOLS}
-    least = np.min(list(means.values()), axis=0)
-    names = {"mse": "MSE", "de": "dE"}
-    lines = ["| tool | " + " | ".join(f"{names[what]}, k = {k}" for what, k in columns) + " |"]
-    lines.append("| --- |" + " ---: |" * len(columns))
-    for tool, values in means.items():
-        cells = [f"{value:.2f}" if value > best else f"**{value:.2f}**" for value, best in zip(values, least)]
-        lines.append(f"| {tool} | " + " | ".join(cells) + " |")
-    page = RESULTS.parent / "README.md"
-    before, _, rest = page.read_text().partition("<!-- colour:quality -->")
-    after = rest.partition("<!-- /colour -->")[2]
-    page.write_text(f"{before}<!-- colour:quality -->\n" + "\n".join(lines) + f"\n<!-- /colour -->{after}")
-
-
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["quality", "speed", "memory", "table"])
@@ -295,8 +272,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--smoke", action="store_true", help="tiny images: does it run? writes a file only with --out")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args(argv)
+    from timing import machine
+
     if args.what == "table":
-        return table()
+        import colour_table
+
+        return colour_table.write(RESULTS, list(TOOLS))
     args.step = 8 if args.smoke else 1
     if args.smoke:
         args.sizes, args.rounds = args.sizes[:1], 1
@@ -304,7 +285,7 @@ def main(argv: list[str] | None = None) -> None:
         args.out = RESULTS / f"colour-{args.what}-{datetime.date.today()}.json"
     rows = {"quality": quality, "speed": speed, "memory": memory}[args.what](args)
     if args.out is not None:
-        args.out.write_text(json.dumps({"what": args.what, "rows": rows}, indent=1) + "\n")
+        args.out.write_text(json.dumps({"what": args.what, "machine": machine(), "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """Dask arrays: the bits of memory from a fit, lazy answers, and what is refused."""
 
 import pickle
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pytest
 
 from gpukm import BisectingKMeans, KMeans, MiniBatchKMeans, SphericalKMeans
+from gpukm.color import Histogram
 
 da = pytest.importorskip("dask.array")
 
@@ -57,6 +60,17 @@ def test_what_is_sent_to_workers_is_small():
     cloudpickle = pytest.importorskip("cloudpickle")
     model = KMeans(2, random_state=0).fit(np.repeat(X, 40, axis=0))
     assert len(pickle.dumps(model)) > 500_000 > len(cloudpickle.dumps(model.predict(lazily(5000)[:10].map_blocks(len))))
+
+
+def test_histograms_of_workers_add_up():
+    """Colours of many images, counted where they are."""
+    dask = pytest.importorskip("dask")
+    images = [np.random.default_rng(seed).integers(0, 256, (20, 30, 3), np.uint8) for seed in range(5)]
+    parts = [dask.delayed(lambda image: Histogram().add(image))(image) for image in images]
+    total = dask.delayed(lambda found: reduce(add, found))(parts).compute(scheduler="threads")
+    whole = Histogram().add(np.concatenate(images))
+    np.testing.assert_array_equal(total.fit(8).colors, whole.fit(8).colors)
+    assert total.n_colors == whole.n_colors
 
 
 def test_labels_go_to_a_file(tmp_path):
