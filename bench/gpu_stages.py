@@ -17,6 +17,7 @@ import gpu_fits
 import gpu_rates
 import gpu_rounding
 import gpu_seeding
+import gpu_streams
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -126,5 +127,6 @@ STAGES = {
     "kernels": gpu_fits.kernels,
     "seeding": gpu_seeding.seeding,
     "colours": gpu_seeding.colours,
+    "streams": gpu_streams.streams,
     "fits": gpu_fits.fits,
 }

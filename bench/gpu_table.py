@@ -18,6 +18,7 @@ HEADS = {
     "kernels": ("shape", "ms", "goal", "of_bound", "bound", "by_kernel", "skipped"),
     "seeding": ("shape", "equal", "ms a centre", "ms in all"),
     "colours": ("colours", "pixels", "equal", "pixels a second"),
+    "streams": ("shape", "equal", "GB/s", "copies, ms", "computes, ms", "both, ms", "of the slower"),
     "fits": ("shape", "contestant", "updates", "ms an update", "inertia", "skipped"),
 }
 

@@ -14,7 +14,7 @@ from gpukm._files import PathLike, atomic_npy
 from gpukm._rows import SlicedRows
 from gpukm.array_source import ArraySource
 from gpukm.chunks import Chunks
-from gpukm.placing import source_of
+from gpukm.placing import device_of, source_of
 from gpukm.readers import as_reader
 from gpukm.stream_source import READING, StreamSource
 
@@ -33,15 +33,19 @@ class Opened(NamedTuple):
 def open_rows_of(
     X: Any, max_memory: int, n_features: int | None = None, device: str = "auto"
 ) -> tuple[Any, NDArray[Any] | None]:
-    """(X or its rows in memory, or `Chunks` where these take up more than `max_memory` bytes; columns' names)."""
+    """(X or its rows in memory, or `Chunks` where these take up more than `max_memory` bytes; columns' names).
+
+    A memory map goes to a CUDA device as a whole where that has room for it.
+    """
     reader = as_reader(X)
     if reader is None:
         return X, feature_names(X)
     names = feature_names(reader)
-    small = reader.nbytes is not None and reader.nbytes <= max_memory
-    whole = small or device.startswith("cuda")
-    if whole and isinstance(reader, SlicedRows) and isinstance(reader.array, np.memmap):
-        return reader.array, names
+    size = reader.nbytes
+    small = size is not None and size <= max_memory
+    if isinstance(reader, SlicedRows) and isinstance(reader.array, np.memmap):
+        if small or (device.startswith("cuda") and reader.array.nbytes <= device_of(device).free_bytes // 2):
+            return reader.array, names
     chunks = Chunks(reader, int(max_memory * READING), n_features)
     return (np.concatenate([chunk.copy() for _, chunk in chunks]) if small else chunks), names
 
@@ -75,14 +79,12 @@ def open_samples(model: Any, X: Any, sample_weight: Any) -> Opened:
 
 
 def stream_of(rows: Chunks, weigh: Any, *, device: str, max_memory: int, least: Any = np.float32) -> StreamSource:
-    """The source of rows in chunks; raises ValueError where `device` asks for CUDA."""
-    if device.startswith("cuda"):
-        raise ValueError(
-            f"device={device!r}, but {rows.name} takes up more than max_memory={max_memory} bytes and is read in "
-            f"chunks, which are computed with on the CPU in this version. Use device='auto', a larger max_memory, or "
-            f"read the rows into memory first, as with numpy.load."
-        )
-    return StreamSource(rows, weigh, least=least, max_memory=max_memory)
+    """The source of rows in chunks, on the CUDA device that `device` asks for."""
+    if not device.startswith("cuda"):
+        return StreamSource(rows, weigh, least=least, max_memory=max_memory)
+    from gpukm.device_stream import DeviceStreamSource
+
+    return DeviceStreamSource(device_of(device), rows, weigh, least=least, max_memory=max_memory)
 
 
 def answer_in_chunks(

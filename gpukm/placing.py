@@ -48,12 +48,20 @@ def source_of(
     where = _arrays.cuda_device(X)
     if where is None and _arrays.on_host(X):
         X = _arrays.to_numpy(X)  # the memory of a library's array on the host, in place: it gets NumPy's engines
-    number = None if device in ("auto", "cpu", "cuda") else int(device.partition(":")[2])
     if not device.startswith("cuda") and (where is None or not cuda_works()):
         return ArraySource(X, sample_weight, **options)
-    if where is not None and number not in (None, where):
+    if where is not None and _number(device) not in (None, where):
         raise ValueError(f"device={device!r}, but X lies on cuda:{where}. Use device='auto', or move X there first.")
     from gpukm.device_source import DeviceSource
 
-    chosen = gpu(where if number is None else number)
+    chosen = device_of(device) if where is None else gpu(where)
     return DeviceSource(chosen, chosen.adopt(X), sample_weight, **options)
+
+
+def device_of(device: str) -> Any:
+    """The CUDA device that is called "cuda" or "cuda:N"; raises as `gpu` does."""
+    return gpu(_number(device))
+
+
+def _number(device: str) -> int | None:
+    return int(device.partition(":")[2]) if ":" in device else None

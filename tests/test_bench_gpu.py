@@ -20,6 +20,7 @@ import gpu_rounding  # noqa: E402
 import gpu_seeding  # noqa: E402
 import gpu_small  # noqa: E402
 import gpu_stages  # noqa: E402
+import gpu_streams  # noqa: E402
 import gpu_table  # noqa: E402
 
 
@@ -226,6 +227,13 @@ def test_seeds_and_colours_are_compared_with_the_cpu_s(monkeypatch):
     assert [row["colours"] for row in found] == [1, 4096, 1 << 24] and all(row["equal"] for row in found)
     monkeypatch.setattr(gpu_seeding.np.random, "default_rng", Restless(np.random.default_rng))
     assert any(row["failed"] and not row["equal"] for row in gpu_seeding.seeding(device, end, True))
+
+
+def test_chunks_are_labelled_as_rows_that_are_there():
+    """A row a shape, with the share of the slower of copying and computing."""
+    emulator.build.require()
+    found = list(gpu_streams.streams(emulator.EmulatedGpu(), time.monotonic() + 60, True))
+    assert len(found) == len(gpu_streams.SHAPES) and all(row["equal"] and row["of the slower"] > 0 for row in found)
 
 
 class Restless:

@@ -5,12 +5,14 @@ CPU, by another class with the same interface.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpukm._extras import missing_extra
 from gpukm.kernels._nvrtc import (
@@ -157,6 +159,12 @@ class Gpu:
             function.max_dynamic_shared_size_bytes,
         )
 
+    @property
+    def free_bytes(self) -> int:
+        """Bytes of the device's memory that nobody has."""
+        with self.device:
+            return int(self.xp.cuda.runtime.memGetInfo()[0])
+
     def empty(self, shape: Any, dtype: Any) -> Any:
         """An array on the device, of any values."""
         with self.device:
@@ -171,6 +179,37 @@ class Gpu:
         """A C-contiguous array on the device: the given one if it is that already."""
         with self.device:
             return self.xp.ascontiguousarray(self.xp.asarray(array))
+
+    def uploads(
+        self, chunks: Generator[tuple[int, NDArray], None, None], dtype: np.dtype
+    ) -> Generator[tuple[int, Any, Any], None, None]:
+        """(first row, rows on the device in `dtype`, what `wait_for` waits for) of each (first row, rows on the host).
+
+        Rows are copied by a stream of their own, from memory that the system does not move. Those of a chunk are good
+        until the next but one is asked for; `finish` first.
+        """
+        places: list[tuple[Any, Any]] = []
+        with closing(chunks), self.device:
+            stream = self.xp.cuda.Stream(non_blocking=True)
+            for index, (first, rows) in enumerate(chunks):
+                if index < 3:
+                    pinned = self.xp.cuda.alloc_pinned_memory(rows.size * dtype.itemsize)
+                    flat = np.frombuffer(pinned, dtype, rows.size)
+                    places.append((flat.reshape(rows.shape), self.xp.empty(rows.shape, dtype)))
+                here, there = (place[: len(rows)] for place in places[index % 3])
+                here[...] = rows  # this place's last copy is over: `finish` came after it
+                there.set(here, stream=stream)
+                yield first, there, stream.record()
+
+    def wait_for(self, copied: Any) -> None:
+        """Let the caller's current stream wait for a copy of `uploads`."""
+        with self.device:
+            self.xp.cuda.get_current_stream().wait_event(copied)
+
+    def finish(self) -> None:
+        """Wait for what the caller's current stream has to do."""
+        with self.device:
+            self.xp.cuda.get_current_stream().synchronize()
 
     def adopt(self, array: Any) -> Any:
         """An array of another library that lies on this device, without a copy; one on the host, copied."""

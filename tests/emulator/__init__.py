@@ -2,6 +2,7 @@
 
 import ctypes
 import mmap
+from contextlib import closing
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -43,6 +44,7 @@ class EmulatedGpu:
     """
 
     xp = np
+    free_bytes = 1 << 33
 
     def __init__(
         self,
@@ -96,6 +98,23 @@ class EmulatedGpu:
     def to_device(self, array) -> np.ndarray:
         """A C-contiguous array."""
         return np.ascontiguousarray(array)
+
+    def uploads(self, chunks, dtype):
+        """Copies in three places that are used in turn, as on a GPU; what was there before is gone."""
+        places = []
+        with closing(chunks):
+            for index, (first, rows) in enumerate(chunks):
+                if index < 3:
+                    places.append(self.empty(rows.shape, dtype))
+                there = places[index % 3][: len(rows)]
+                there[...] = rows
+                yield first, there, index
+
+    def wait_for(self, copied) -> None:
+        """Nothing is under way."""
+
+    def finish(self) -> None:
+        """Nothing is under way."""
 
     def adopt(self, array) -> np.ndarray:
         """The same as `to_device`."""
