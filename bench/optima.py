@@ -60,6 +60,8 @@ SETS = {
         Set("unbalance", 6500, 2, 8, "unbalance", 0.015, sizes="unbalance", seed=8),
         # Sizes that fall off like towns': the largest cluster has a hundred times the rows of the smallest.
         Set("towns", 10_000, 3, 30, "random", 0.03, 0.2, sizes="geometric", seed=9),
+        # The same clusters with ten times the rows, where what a step costs besides them no longer weighs.
+        Set("cities", 100_000, 3, 30, "random", 0.03, 0.2, sizes="geometric", seed=9),
         # Birch1 and Birch2: a hundred clusters on a grid and on a sine, each of 200 rows (there: 1000).
         Set("birch1", 20_000, 2, 100, "grid", 0.25, seed=10),
         Set("birch2", 20_000, 2, 100, "sine", 0.03, seed=11),

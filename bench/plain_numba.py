@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from gpukm import kernels
 from gpukm._threads import run_blocks
 from gpukm.kernels import vectors_numba as vectors
-from gpukm.kernels.boxes_numba import LEAST_CENTROIDS, MOST_FEATURES, STRIPS, box_of, survivors
+from gpukm.kernels.boxes_numba import BESIDE, MOST_FEATURES, STRIPS, Boxes, box_of, survivors
 from gpukm.kernels.inertia_numba import own_distances
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.lloyd_step_numba import VALUES
@@ -60,7 +60,7 @@ def pack_survivors(index, count, columns, base, tiles, own_base):
     for q in range(groups * GROUP):
         g, u = q // GROUP, q % GROUP
         own_base[q] = base[index[q]] if q < count else FAR
-        for f in range(len(columns)):
+        for f in range(tiles.shape[1]):
             tiles[g, f, u] = columns[f, index[q]] if q < count else np.float32(0)
     return groups
 
@@ -72,8 +72,9 @@ def _label(X, first, last, frame, tiles, base, boxes, labels):
     strip = strip_for(d)
     best, label = np.empty(ROWS, np.float32), np.empty(ROWS, np.int32)
     columns, ask, survived = boxes[0], boxes[0].shape[1] > 0, 0
-    at, reach, sides = np.empty(k, np.float32), np.empty(k, np.float32), np.empty((3, d), np.float32)
-    index = np.empty(k + 1, np.int32)
+    at, index = np.empty(k + LANES, np.float32), np.empty(k + LANES, np.int32)
+    sides = np.zeros((3, max(d, MOST_FEATURES)), np.float32)
+    lows, highs = np.empty(BESIDE * d, np.float32), np.empty(BESIDE * d, np.float32)
     few, few_base = (np.empty_like(tiles), np.empty_like(base)) if ask else (tiles, base)
     own, own_base, groups = tiles, base, len(tiles)
     for start in range(first, last, ROWS):
@@ -82,8 +83,8 @@ def _label(X, first, last, frame, tiles, base, boxes, labels):
         label[:] = 0
         fill_strip(X, frame, start, strip)
         if ask and (start - first) % (STRIPS * ROWS) == 0:
-            box_of(X, frame, start, min(start + STRIPS * ROWS, last), sides)
-            left = survivors(sides, boxes, at, reach, index)
+            box_of(X, frame, start, min(start + STRIPS * ROWS, last), sides, lows, highs)
+            left = survivors(sides, boxes, at, index)
             own, own_base, groups = few, few_base, pack_survivors(index, left, columns, base, few, few_base)
             survived += left
             if 2 * survived * STRIPS * ROWS > k * (start + STRIPS * ROWS - first):
@@ -180,9 +181,8 @@ def fit(X: np.ndarray, centroids: np.ndarray, iterations: int, threads: int) -> 
         base = np.full(len(C), FAR, np.float32)
         base[:k] = (C[:k].astype(np.float64) ** 2).sum(axis=1) / 2
         tiles = np.ascontiguousarray(C.reshape(-1, GROUP, d).transpose(0, 2, 1))
-        asked = k if d <= MOST_FEATURES and k >= LEAST_CENTROIDS else 0
         spare_room = np.float32(1e-6) * base[:k]  # `survivors` rounds as it likes, and must not lose the nearest
-        boxes = np.ascontiguousarray(C[:asked].T), base[:k] - spare_room, base[:k] + spare_room, np.float32(1e-6)
+        boxes = Boxes.around(C[:k], base[:k] - spare_room, base[:k] + spare_room, 1e-6).arguments
         pool: LifoQueue = LifoQueue()
 
         def work(part, tiles=tiles, base=base, boxes=boxes, old=labels, new=spare, pool=pool):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gpukm.exact import Sums
 from gpukm.kernels.jit_numba import jit
+from gpukm.kernels.vectors_numba import LANES, lanes_differ
 
 NO_WEIGHTS = np.empty(0)
 
@@ -62,38 +63,43 @@ def move_rows(X, first, last, weights, labels, old_labels, scale, bits, store):
     moved, used = 0, 1
     rest = np.empty(d)
     X, labels, old_labels, weights = X[first:last], labels[first:last], old_labels[first:last], weights[first:last]
-    for i in range(last - first):  # indices that cannot be negative
-        new, old = labels[i], old_labels[i]
-        if new == old:
-            continue
-        moved += 1
-        if len(weights):
-            used = max(used, _move_weighted_row(X, i, weights[i], new, old, scale, bits, store))
-            continue
-        target = store[0, new]
-        left = 0
-        if old >= 0:
-            source = store[0, old]
-            for f in range(d):
-                term = np.float64(X[i, f]) * scale[f]
-                q = np.rint(term)
-                rest[f] = (term - q) * bits
-                left += term != q
-                target[f] += np.int64(q)
-                source[f] -= np.int64(q)
-            source[d] -= count
-        else:
-            for f in range(d):
-                term = np.float64(X[i, f]) * scale[f]
-                q = np.rint(term)
-                rest[f] = (term - q) * bits
-                left += term != q
-                target[f] += np.int64(q)
-        target[d] += count
-        if left:
-            for f in range(d):
-                if rest[f] != 0.0:
-                    used = max(used, spill(rest[f], 1, bits, store, new, old, f))
+    for start in range(0, last - first, LANES):
+        stop = min(start + LANES, last - first)
+        if stop == start + LANES:  # most often none of so many has moved
+            if lanes_differ(labels.ctypes.data + 4 * start, old_labels.ctypes.data + 4 * start) == 0:
+                continue
+        for i in range(start, stop):
+            new, old = labels[i], old_labels[i]
+            if new == old:
+                continue
+            moved += 1
+            if len(weights):
+                used = max(used, _move_weighted_row(X, i, weights[i], new, old, scale, bits, store))
+                continue
+            target = store[0, new]
+            left = 0
+            if old >= 0:
+                source = store[0, old]
+                for f in range(d):
+                    term = np.float64(X[i, f]) * scale[f]
+                    q = np.rint(term)
+                    rest[f] = (term - q) * bits
+                    left += term != q
+                    target[f] += np.int64(q)
+                    source[f] -= np.int64(q)
+                source[d] -= count
+            else:
+                for f in range(d):
+                    term = np.float64(X[i, f]) * scale[f]
+                    q = np.rint(term)
+                    rest[f] = (term - q) * bits
+                    left += term != q
+                    target[f] += np.int64(q)
+            target[d] += count
+            if left:
+                for f in range(d):
+                    if rest[f] != 0.0:
+                        used = max(used, spill(rest[f], 1, bits, store, new, old, f))
     return moved, used
 
 

@@ -8,13 +8,13 @@ Cost of a strip: 2 ROWS k d FLOP; nothing of n x k is stored.
 """
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, NOTHING, SMALLEST, Part, factors, may_pay
-from gpukm.kernels.boxes_numba import STRIPS, box_of, survivors
+from gpukm.kernels.boxes_numba import BESIDE, MOST_FEATURES, STRIPS, box_of, survivors
 from gpukm.kernels.jit_numba import ANY_ORDER, FUSED, jit
 from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, fill_strip, strip_for
-from gpukm.kernels.vectors_numba import GROUP, ROWS, score_listed, score_tile, square_strip, store_tile
+from gpukm.kernels.vectors_numba import GROUP, LANES, ROWS, score_listed, score_tile, square_strip, store_tile
 
 
 @jit(ANY_ORDER)
@@ -87,12 +87,13 @@ def keep_of(bounds: Part | None, n_clusters: int, n_features: int) -> tuple | No
     return bounds.limits, bounds.reach, bounds.drift, factors(n_features)
 
 
-def scratch_for(d: int, k: int) -> tuple:
+def scratch_for(d: int, k: int, dtype: DTypeLike) -> tuple:
     """What `assign_rows` writes to; made by NumPy, since Numba takes a tenth of a second to compile each `np.empty`."""
     strips = strip_for.py_func(d), strip_for.py_func(d), np.empty((GROUP, ROWS), np.float32)
     of_rows = np.empty((4, ROWS), np.float32), np.empty((3, ROWS), np.int64)
-    of_boxes = np.empty(k, np.float32), np.empty(k, np.float32), np.empty((3, d), np.float32)
-    return strips, of_rows, of_boxes, np.empty(k + GROUP, np.int32)
+    beside = np.empty(BESIDE * d, dtype), np.empty(BESIDE * d, dtype)
+    of_boxes = np.empty(k + LANES, np.float32), np.zeros((3, max(d, MOST_FEATURES)), np.float32), beside
+    return strips, of_rows, of_boxes, np.empty(k + max(GROUP, LANES), np.int32)
 
 
 @jit()
@@ -118,7 +119,7 @@ def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, sc
     """
     shift, scale, _, tiles, base, centroids, of_scores, boxes, operand = packed
     kappa20, most, factor, per_square, tiny = of_scores
-    (strip, waiting, scores), (of_rows, numbers), (at, cost, sides), listed = scratch
+    (strip, waiting, scores), (of_rows, numbers), (at, sides, (lows, highs)), listed = scratch
     # Made here, so that the compiler knows that none of them is part of another.
     best, second, squares, label = (
         np.empty(ROWS, np.float32),
@@ -139,8 +140,8 @@ def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, sc
         if keep is None:
             fill_strip(X, packed, start, strip)
             if ask and (start - first) % (STRIPS * ROWS) == 0:
-                box_of(X, packed, start, min(start + STRIPS * ROWS, last), sides)
-                left = survivors(sides, boxes, at, cost, listed)
+                box_of(X, packed, start, min(start + STRIPS * ROWS, last), sides, lows, highs)
+                left = survivors(sides, boxes, at, listed)
                 listed[left : left + GROUP] = k
                 survived += left
                 ask = 2 * survived * STRIPS * ROWS <= k * (start + STRIPS * ROWS - first)
@@ -185,17 +186,21 @@ def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, sc
                     np.int32(g * GROUP),
                     d,
                 )
-        several = 0
-        for i in range(count):
+        several = np.int32(0)
+        for i in range(ROWS):  # not count: a few vectors, then; the last row is in all lanes that have none
             squares[i] = squares[i] * per_square + tiny
             centroid_part = best[i] * kappa20 + np.float32(12.5) * squares[i]
             centroid_part = centroid_part if centroid_part < most else most
             best[i] += centroid_part + np.float32(1.25) * squares[i]
-            several += second[i] <= best[i]
+            several = np.int32(several + np.int32(second[i] <= best[i]))
         if keep is None or len(rows) == 0:
             found = labels[start : start + count]  # indices cannot be negative
-            for i in range(count):
-                found[i] = label[i]
+            if count == ROWS:
+                for i in range(ROWS):
+                    found[i] = label[i]
+            else:
+                for i in range(count):
+                    found[i] = label[i]
         else:
             for i in range(count):
                 labels[rows[start + i]] = label[i]
@@ -214,10 +219,10 @@ def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, sc
                     limits[row], reach[row] = own_limits[i], own_reach[i]
         if several == 0:
             continue
-        undecided += several
         for i in range(count):
             if second[i] > best[i]:
                 continue
+            undecided += 1
             row = start + i
             if keep is not None:
                 row = rows[start + i] if len(rows) else start + i
@@ -235,6 +240,6 @@ def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, sc
 
 def assign(X: NDArray, packed: Packed, labels: NDArray[np.int32]) -> int:
     """Label a block of rows X (m, d) float32|float64, C-contiguous; returns how many had to be settled."""
-    scratch = scratch_for(X.shape[1], len(packed.centroids))
+    scratch = scratch_for(X.shape[1], len(packed.centroids), X.dtype)
     keep = keep_of(None, len(packed.centroids), X.shape[1])
     return int(assign_rows(X, IN_ORDER, 0, len(X), packed.arguments, labels, keep, NOTHING, -1, scratch))

@@ -24,9 +24,11 @@ from numpy.typing import NDArray
 
 from gpukm.exact import TINY, U32, margin
 from gpukm.kernels.jit_numba import ANY_ORDER, jit
+from gpukm.kernels.vectors_numba import LANES, lanes_below, lowest_bit
 
 MOST_FEATURES, LEAST_CENTROIDS = 4, 64  # measured: with more features too many centroids survive
 STRIPS = 16
+BESIDE = 16  # rows looked at side by side
 FAR = np.float32(3e38)
 
 
@@ -36,8 +38,9 @@ class Boxes:
 
     Attributes
     ----------
-    columns : (d, k) float32, -c'; (d, 0) where boxes are not worth asking
-    low, high : (k,) float32, |c'|^2 / 2 less and plus the centroid's share of the error
+    columns : (MOST_FEATURES, k) float32, -c', zeros where there are fewer features; k is rounded up to a whole number
+        of LANES, or 0 where boxes are not worth asking
+    low, high : (k,) float32, |c'|^2 / 2 less and plus the centroid's share of the error; FAR where there is none
     share : the rows' share, relative to max |x'|^2
     """
 
@@ -49,12 +52,21 @@ class Boxes:
     @classmethod
     def of(cls, scorer: Any) -> "Boxes":
         """From a `Scorer`."""
-        k, d = scorer.centroids.shape
+        d = scorer.centroids.shape[1]
         kappa = 2 * margin(d, U32) * (1 + 1e-3)
+        low, high = (0.5 - kappa) * scorer.squares, (0.5 + kappa) * scorer.squares
+        return cls.around(scorer.operand[:, :d], low, high, kappa)
+
+    @classmethod
+    def around(cls, operand: NDArray, low: NDArray, high: NDArray, share: float) -> "Boxes":
+        """From -c' (k, d), `low` and `high` (k,), where boxes are worth asking."""
+        k, d = operand.shape
         worth = d <= MOST_FEATURES and k >= LEAST_CENTROIDS
-        columns = np.ascontiguousarray(scorer.operand[: k if worth else 0, :d].T)
-        low, high = (((0.5 + sign * kappa) * scorer.squares).astype(np.float32) for sign in (-1, 1))
-        return cls(columns, low, high, np.float32(kappa))
+        padded = -(-k // LANES) * LANES if worth else 0
+        columns, limits = np.zeros((MOST_FEATURES, padded), np.float32), np.full((2, padded), FAR)
+        if worth:
+            columns[:d, :k], limits[0, :k], limits[1, :k] = operand.T, low, high
+        return cls(columns, limits[0], limits[1], np.float32(share))
 
     @property
     def arguments(self) -> tuple:
@@ -63,15 +75,29 @@ class Boxes:
 
 
 @jit(ANY_ORDER)
-def box_of(X, packed, first, last, sides):
-    """Write middle, half sides and max x'^2 of the box around framed rows of X into `sides` (3, d) float32."""
-    shift, scale = packed[0], packed[1]
-    for f in range(X.shape[1]):
-        lo, hi = X[first, f], X[first, f]
-        for i in range(first, last):
-            x = X[i, f]
-            lo = x if x < lo else lo
-            hi = x if x > hi else hi
+def box_of(X, packed, first, last, sides, lows, highs):
+    """Write middle, half sides and max x'^2 of the box around framed rows of X into `sides` (3, MOST_FEATURES) float32.
+
+    `lows` and `highs` (BESIDE d,) of X's dtype are scratch: so many rows side by side are one long row, whose values
+    are compared as vectors.
+    """
+    shift, scale, d = packed[0], packed[1], X.shape[1]
+    values = X[first:last].ravel()
+    width = min(BESIDE * d, len(values))
+    for j in range(width):
+        lows[j] = values[j]
+        highs[j] = values[j]
+    for at in range(width, len(values), width):
+        beside = values[at : at + width]
+        for j in range(len(beside)):
+            x = beside[j]
+            lows[j] = x if x < lows[j] else lows[j]
+            highs[j] = x if x > highs[j] else highs[j]
+    for f in range(d):
+        lo, hi = lows[f], highs[f]
+        for j in range(f, width, d):
+            lo = min(lo, lows[j])
+            hi = max(hi, highs[j])
         low = np.float32((np.float64(lo) - shift[f]) * scale)
         high = np.float32((np.float64(hi) - shift[f]) * scale)
         m = np.float32(0.5) * low + np.float32(0.5) * high
@@ -81,35 +107,35 @@ def box_of(X, packed, first, last, sides):
 
 
 @jit(ANY_ORDER)
-def survivors(sides, boxes, at, reach, index):
-    """Find the centroids that may be nearest to a row in a box: their numbers, ascending, in `index` (k + 1,).
+def survivors(sides, boxes, at, index):
+    """Find the centroids that may be nearest to a row in a box: their numbers, ascending, in `index` (k + LANES,).
 
-    Returns how many. `sides` as from `box_of`; `boxes` is `Boxes.arguments`; `at` and `reach` (k,) float32 are scratch.
+    Returns how many. `sides` as from `box_of`; `boxes` is `Boxes.arguments`; `at` (k + LANES,) float32 is scratch.
     """
     columns, low, high, share = boxes
-    k = columns.shape[1]
-    for j in range(k):
-        at[j] = low[j]
-        reach[j] = np.float32(0)
-    longest = np.float32(0)
-    for f in range(len(columns)):
-        m = sides[0, f]
-        longest += sides[2, f]
-        for j in range(k):
-            at[j] += m * columns[f, j]
+    a, b, c, e = columns[0], columns[1], columns[2], columns[3]
+    (ma, mb, mc, me), (ha, hb, hc, he) = sides[0], sides[1]
+    for j in range(len(low)):
+        at[j] = low[j] + (ma * a[j] + mb * b[j]) + (mc * c[j] + me * e[j])
     nearest = at[0]
-    for j in range(k):
+    for j in range(len(low)):
         nearest = at[j] if at[j] < nearest else nearest
-    z = 0
-    while at[z] > nearest:
-        z += 1
-    for f in range(len(columns)):
-        own, h = columns[f, z], sides[1, f]
-        for j in range(k):
-            reach[j] += h * abs(columns[f, j] - own)
-    limit = at[z] + (high[z] - low[z]) + share * longest * np.float32(1.001) + np.float32(TINY)
+    z, bits = -LANES, 0
+    while bits == 0:
+        z += LANES
+        bits = lanes_below(at.ctypes.data + 4 * z, nearest)
+    z += lowest_bit(bits)
+    za, zb, zc, ze = a[z], b[z], c[z], e[z]
+    for j in range(len(low)):
+        reach = (ha * abs(a[j] - za) + hb * abs(b[j] - zb)) + (hc * abs(c[j] - zc) + he * abs(e[j] - ze))
+        at[j] -= reach * np.float32(1.001)
+    longest = (sides[2, 0] + sides[2, 1]) + (sides[2, 2] + sides[2, 3])
+    limit = nearest + (high[z] - low[z]) + share * longest * np.float32(1.001) + np.float32(TINY)
     count = 0
-    for j in range(k):
-        index[count] = j
-        count += at[j] - reach[j] * np.float32(1.001) <= limit
+    for j in range(0, len(low), LANES):
+        bits = lanes_below(at.ctypes.data + 4 * j, limit)
+        while bits:
+            index[count] = j + lowest_bit(bits)
+            count += 1
+            bits &= bits - 1
     return count

@@ -104,7 +104,7 @@ def lloyd_step(
     keep = keep_of(bounds, len(packed.centroids), X.shape[1])
     found = np.empty(len(X) + 1 if known else 0, np.int64)
     rows, exact = (X, packed.arguments, new_labels, labels, w), (scale, bits, sums.store)
-    own = found, scratch_for(X.shape[1], len(packed.centroids))
+    own = found, scratch_for(X.shape[1], len(packed.centroids), X.dtype)
     undecided, moved, used, standing = _step(*rows, *exact, keep, between, known, *own)
     sums.used = max(sums.used, used)
     return moved, undecided, standing

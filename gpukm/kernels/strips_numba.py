@@ -14,7 +14,16 @@ from gpukm.exact import U64, gamma
 from gpukm.kernels.assign import slack_terms
 from gpukm.kernels.boxes_numba import Boxes
 from gpukm.kernels.jit_numba import FUSED, jit
-from gpukm.kernels.vectors_numba import GROUP, LANES, QUAD, ROWS, prefetch, transpose, transpose_listed
+from gpukm.kernels.vectors_numba import (
+    GROUP,
+    LANES,
+    QUAD,
+    ROWS,
+    prefetch,
+    transpose,
+    transpose_listed,
+    transpose_narrow,
+)
 
 FAR = np.float32(3e38)
 
@@ -94,12 +103,15 @@ def quads_end_within(X, row, strip):
 def pack_strip_float32(X, shift, start, strip):
     """`pack_strip` for ROWS float32 rows and scale 1, four features at a time in registers.
 
-    The last row's quads end within X; `shift` and `strip` are padded to whole quads.
+    Where rows have more than four, the last row's quads end within X; `shift` and `strip` are padded to whole quads.
     """
     d = X.shape[1]
     pitch = 4 * d
     source, centre, out = X.ctypes.data + start * pitch, shift.ctypes.data, strip.ctypes.data
     for i in range(0, ROWS, LANES):
+        if d <= QUAD:
+            transpose_narrow(source + i * pitch, centre, out + 4 * i, d)
+            continue
         for f in range(0, d, QUAD):
             if d >= 16 and f % 16 == 0:  # narrower rows come fast enough
                 for j in range(i, i + LANES):
@@ -141,7 +153,8 @@ def strip_for(d):
 def fill_strip(X, packed, start, strip):
     """Bring up to ROWS rows of X from `start` on into `strip`; `packed` is `Packed.arguments`."""
     shift, scale, plain = packed[:3]
-    if plain and start + ROWS <= len(X) and quads_end_within(X, start + ROWS - 1, strip):
+    whole = start + ROWS <= len(X)
+    if plain and whole and (X.shape[1] <= QUAD or quads_end_within(X, start + ROWS - 1, strip)):
         pack_strip_float32(X, shift, start, strip)
     else:
         pack_strip(X, shift, scale, start, min(ROWS, len(X) - start), strip)

@@ -128,6 +128,67 @@ def transpose_listed(typing: Any, rows: Any, offset: Any, shift: Any, out: Any) 
 
 
 @intrinsic
+def transpose_narrow(typing: Any, rows: Any, shift: Any, out: Any, depth: Any) -> Any:
+    """`transpose` for all of 1 to QUAD features of LANES rows that follow each other: nothing beside them is read."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, shift, out, depth = arguments
+        done = builder.append_basic_block("turned")
+        cases = builder.switch(depth, done)
+        for d in range(1, QUAD + 1):
+            cases.add_case(ir.Constant(_I64, d), block := builder.append_basic_block(f"features_{d}"))
+            builder.position_at_end(block)
+            vectors = [_load(builder, rows, 4 * LANES * i, _FLOATS) for i in range(d)]
+            for f in range(d):
+                found = vectors[0]
+                for i in range(1, d):  # lane l is value l d + f of all; those of vectors before this one are in place
+                    places = [divmod(lane * d + f, LANES) for lane in range(LANES)]
+                    before = [at if i == 1 else lane for lane, (_, at) in enumerate(places)]
+                    picks = [LANES + at if v == i else b for (v, at), b in zip(places, before, strict=True)]
+                    found = builder.shuffle_vector(found, vectors[i], ir.Constant(ir.VectorType(_I32, LANES), picks))
+                centre = _splat(builder, _load(builder, shift, 4 * f, _F32), _FLOATS)
+                _store(builder, builder.fsub(found, centre), out, 4 * ROWS * f)
+            builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, types.int64), emit
+
+
+@intrinsic
+def lanes_below(typing: Any, values: Any, limit: Any) -> Any:
+    """The lanes of LANES float32 at the address `values` that are at most `limit`, as bits."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        values, limit = arguments
+        below = builder.fcmp_ordered("<=", _load(builder, values, 0, _FLOATS), _splat(builder, limit, _FLOATS))
+        return builder.zext(builder.bitcast(below, ir.IntType(LANES)), _I64)
+
+    return types.int64(types.int64, types.float32), emit
+
+
+@intrinsic
+def lanes_differ(typing: Any, a: Any, b: Any) -> Any:
+    """The lanes of LANES int32 at the address `a` that differ from those at `b`, as bits."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, b = (_load(builder, address, 0, _INTS) for address in arguments)
+        return builder.zext(builder.bitcast(builder.icmp_signed("!=", a, b), ir.IntType(LANES)), _I64)
+
+    return types.int64(types.int64, types.int64), emit
+
+
+@intrinsic
+def lowest_bit(typing: Any, bits: Any) -> Any:
+    """The number of the lowest bit that is set, of an int64 that is not 0."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), emit
+
+
+@intrinsic
 def prefetch(typing: Any, address: Any) -> Any:
     """Ask for the cache line at `address`, in the second-level cache; an address outside the data does no harm."""
 
