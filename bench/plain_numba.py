@@ -24,7 +24,8 @@ from gpukm.kernels.inertia_numba import own_distances
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.lloyd_step_numba import VALUES
 from gpukm.kernels.strips_numba import FAR, fill_strip, strip_for
-from gpukm.kernels.vectors_numba import GROUP, LANES, PANELS, QUAD, ROWS
+from gpukm.kernels.transpose_numba import QUAD
+from gpukm.kernels.vectors_numba import GROUP, LANES, PANELS, ROWS
 
 MEMORY = 64 << 20  # bytes that gpukm may take for a sorted copy by default
 

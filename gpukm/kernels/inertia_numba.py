@@ -7,7 +7,8 @@ from gpukm.exact import Sums
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, product, spill
 from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.strips_numba import pack_strip_float32, quads_end_within, strip_for
-from gpukm.kernels.vectors_numba import QUAD, ROWS
+from gpukm.kernels.transpose_numba import QUAD
+from gpukm.kernels.vectors_numba import ROWS
 
 CHUNK = 5 * ROWS + 1  # one row more than strips: where the quads of a strip's last row reach into the next
 DEEP = 3  # limbs that hold almost every D

@@ -14,16 +14,8 @@ from gpukm.exact import U64, gamma
 from gpukm.kernels.assign import slack_terms
 from gpukm.kernels.boxes_numba import Boxes
 from gpukm.kernels.jit_numba import FUSED, jit
-from gpukm.kernels.vectors_numba import (
-    GROUP,
-    LANES,
-    QUAD,
-    ROWS,
-    prefetch,
-    transpose,
-    transpose_listed,
-    transpose_narrow,
-)
+from gpukm.kernels.transpose_numba import QUAD, prefetch, transpose, transpose_listed, transpose_narrow
+from gpukm.kernels.vectors_numba import GROUP, LANES, ROWS
 
 FAR = np.float32(3e38)
 

@@ -1,0 +1,120 @@
+"""Rows turned around: Numba intrinsics that bring rows of features into vectors of rows, LANES rows at a time.
+
+`transpose` takes QUAD features of rows that follow each other, `transpose_listed` of rows anywhere, `transpose_narrow`
+all features of narrow rows.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from gpukm.kernels.vectors_numba import _F32, _FLOATS, _I32, _I64, LANES, ROWS, _load, _splat, _store
+
+QUAD = 4  # features that `transpose` takes at once
+
+
+def _joined(builder: Any, vectors: list[Any]) -> Any:
+    """Vectors of 4 floats as one."""
+    while len(vectors) > 1:
+        width = 2 * vectors[0].type.count
+        order = ir.Constant(ir.VectorType(_I32, width), list(range(width)))
+        vectors = [builder.shuffle_vector(a, b, order) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+    return vectors[0]
+
+
+def _turn(builder: Any, loaded: list[Any], shift: Any, out: Any) -> None:
+    """Write QUAD features of LANES rows, `loaded` one by one, less those at `shift`, as QUAD vectors of rows."""
+    centre = _joined(builder, [_load(builder, shift, 0, loaded[0].type)] * (LANES // QUAD))
+    # Vector j holds rows j, j + 4, j + 8, ...; a 4 x 4 transpose within each quarter puts the rows in order.
+    a, b, c, e = (builder.fsub(_joined(builder, loaded[j::QUAD]), centre) for j in range(QUAD))
+
+    def mixed(x: Any, y: Any, picks: tuple[int, ...]) -> Any:
+        order = [p % QUAD + q + LANES * (p // QUAD) for q in range(0, LANES, QUAD) for p in picks]
+        return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_I32, LANES), order))
+
+    low, high, left, right = (0, 4, 1, 5), (2, 6, 3, 7), (0, 1, 4, 5), (2, 3, 6, 7)
+    ab, ce = (mixed(a, b, low), mixed(a, b, high)), (mixed(c, e, low), mixed(c, e, high))
+    for f in range(QUAD):
+        _store(builder, mixed(ab[f // 2], ce[f // 2], right if f % 2 else left), out, 4 * ROWS * f)
+
+
+@intrinsic
+def transpose(typing: Any, rows: Any, shift: Any, out: Any, pitch: Any) -> Any:
+    """Write QUAD features of LANES rows, less `shift`, as QUAD vectors of rows.
+
+    `rows` is the address of the first row's first feature, `pitch` the bytes from row to row, `shift` the address of
+    QUAD floats; vector f goes to `out` + 4 ROWS f.
+    """
+    signature = types.void(types.int64, types.int64, types.int64, types.int64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, shift, out, pitch = arguments
+        loaded = []
+        for _ in range(LANES):
+            loaded.append(_load(builder, rows, 0, ir.VectorType(_F32, QUAD)))
+            rows = builder.add(rows, pitch)
+        _turn(builder, loaded, shift, out)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def transpose_listed(typing: Any, rows: Any, offset: Any, shift: Any, out: Any) -> Any:
+    """`transpose` for any LANES rows: `rows` is where their addresses are, to which `offset` bytes are added."""
+    signature = types.void(types.int64, types.int64, types.int64, types.int64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, offset, shift, out = arguments
+        places = [builder.add(_load(builder, rows, 8 * i, _I64), offset) for i in range(LANES)]
+        _turn(builder, [_load(builder, place, 0, ir.VectorType(_F32, QUAD)) for place in places], shift, out)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def transpose_narrow(typing: Any, rows: Any, shift: Any, out: Any, depth: Any) -> Any:
+    """`transpose` for all of 1 to QUAD features of LANES rows that follow each other: nothing beside them is read."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, shift, out, depth = arguments
+        done = builder.append_basic_block("turned")
+        cases = builder.switch(depth, done)
+        for d in range(1, QUAD + 1):
+            cases.add_case(ir.Constant(_I64, d), block := builder.append_basic_block(f"features_{d}"))
+            builder.position_at_end(block)
+            vectors = [_load(builder, rows, 4 * LANES * i, _FLOATS) for i in range(d)]
+            for f in range(d):
+                found = vectors[0]
+                for i in range(1, d):  # lane l is value l d + f of all; those of vectors before this one are in place
+                    places = [divmod(lane * d + f, LANES) for lane in range(LANES)]
+                    before = [at if i == 1 else lane for lane, (_, at) in enumerate(places)]
+                    picks = [LANES + at if v == i else b for (v, at), b in zip(places, before, strict=True)]
+                    found = builder.shuffle_vector(found, vectors[i], ir.Constant(ir.VectorType(_I32, LANES), picks))
+                centre = _splat(builder, _load(builder, shift, 4 * f, _F32), _FLOATS)
+                _store(builder, builder.fsub(found, centre), out, 4 * ROWS * f)
+            builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, types.int64), emit
+
+
+@intrinsic
+def prefetch(typing: Any, address: Any) -> Any:
+    """Ask for the cache line at `address`, in the second-level cache; an address outside the data does no harm."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        name = "llvm.prefetch.p0"
+        known = builder.module.globals
+        kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+        function = known[name] if name in known else ir.Function(builder.module, kind, name)
+        flags = [ir.Constant(_I32, value) for value in (0, 2, 1)]  # read, second level, data
+        builder.call(function, [builder.inttoptr(arguments[0], byte), *flags])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), emit
