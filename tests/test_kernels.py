@@ -177,9 +177,7 @@ def test_sums_are_exact(engine, dtype, data):
         columns = [(sums, j, X[own, j]) for j in range(2)] + [(inertia, 0, D[own])]
         for store, j, terms in columns:
             found, expected = store.totals()[k, j], oracle.exact_sum(terms, w[own])
-            lowest = (
-                9 * store.grid.unit(MAX_LIMBS - 1)[j]
-            )  # 324 bits below the largest; the rest is cut
+            lowest = 9 * store.grid.unit(MAX_LIMBS - 1)[j]  # 324 bits below the largest; the rest is cut
             assert found == float(expected) or abs(found - expected) <= lowest
 
 
