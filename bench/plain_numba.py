@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from gpukm import kernels
 from gpukm._threads import run_blocks
 from gpukm.kernels import vectors_numba as vectors
-from gpukm.kernels.boxes_numba import BESIDE, MOST_FEATURES, STRIPS, Boxes, box_of, survivors
+from gpukm.kernels.boxes_numba import MOST_FEATURES, STRIPS, Boxes, box_of, survivors
 from gpukm.kernels.inertia_numba import own_distances
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.lloyd_step_numba import VALUES
@@ -74,8 +74,9 @@ def _label(X, first, last, frame, tiles, base, boxes, labels):
     best, label = np.empty(ROWS, np.float32), np.empty(ROWS, np.int32)
     columns, ask, survived = boxes[0], boxes[0].shape[1] > 0, 0
     at, index = np.empty(k + LANES, np.float32), np.empty(k + LANES, np.int32)
+    limits = np.empty(LANES, np.float32)
     sides = np.zeros((3, max(d, MOST_FEATURES)), np.float32)
-    lows, highs = np.empty(BESIDE * d, np.float32), np.empty(BESIDE * d, np.float32)
+    lows, highs = np.empty(LANES * d, np.float32), np.empty(LANES * d, np.float32)
     few, few_base = (np.empty_like(tiles), np.empty_like(base)) if ask else (tiles, base)
     own, own_base, groups = tiles, base, len(tiles)
     for start in range(first, last, ROWS):
@@ -85,7 +86,7 @@ def _label(X, first, last, frame, tiles, base, boxes, labels):
         fill_strip(X, frame, start, strip)
         if ask and (start - first) % (STRIPS * ROWS) == 0:
             box_of(X, frame, start, min(start + STRIPS * ROWS, last), sides, lows, highs)
-            left = survivors(sides, boxes, at, index)
+            left = survivors(sides, boxes, at, limits, index)
             own, own_base, groups = few, few_base, pack_survivors(index, left, columns, base, few, few_base)
             survived += left
             if 2 * survived * STRIPS * ROWS > k * (start + STRIPS * ROWS - first):

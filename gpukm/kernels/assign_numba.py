@@ -11,10 +11,20 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, NOTHING, SMALLEST, Part, factors, may_pay
-from gpukm.kernels.boxes_numba import BESIDE, MOST_FEATURES, STRIPS, box_of, survivors
+from gpukm.kernels.boxes_numba import MOST_FEATURES, STRIPS, box_of, survivors
 from gpukm.kernels.jit_numba import ANY_ORDER, FUSED, jit
 from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, fill_strip, strip_for
-from gpukm.kernels.vectors_numba import GROUP, LANES, ROWS, score_listed, score_tile, square_strip, store_tile
+from gpukm.kernels.vectors_numba import (
+    GROUP,
+    LANES,
+    ROWS,
+    lanes_within,
+    lowest_bit,
+    score_listed,
+    score_tile,
+    square_strip,
+    store_tile,
+)
 
 
 @jit(ANY_ORDER)
@@ -41,22 +51,22 @@ def distance(x, c):
 def settle(X, open_rows, threshold, strip, tiles, base, centroids, within, scores, labels):
     """Label rows of X (`open_rows`), packed in `strip`: of the centroids within their `threshold`, the nearest by D.
 
+    `threshold` (ROWS,) is below all scores in lanes that have no row.
     Centroids come in order of number. One that is clearly nearer than the nearest so far, by a sum in any order,
     replaces it, one clearly farther is passed over; between the two D decides, and of equal D the first stays.
     """
     count, k, d = len(open_rows), len(centroids), X.shape[1]
     nearest = np.full(count, np.inf)  # any_order
     exact = np.full(count, -1.0)  # D, once it was needed
-    found = np.empty(count + 1, np.int64)
     for g in range(len(tiles)):
         at = g * GROUP
         store_tile(strip.ctypes.data, tiles[g].ctypes.data, base[at:].ctypes.data, scores.ctypes.data, d)
-        for u in range(min(GROUP, k - at)):
-            hits = 0
-            for i in range(count):
-                found[hits] = i
-                hits += scores[u, i] <= threshold[i]
-            for i in found[:hits]:
+        for lane in range(0, min(GROUP, k - at) * ROWS, LANES):
+            u, first = lane // ROWS, lane % ROWS
+            bits = lanes_within(scores.ctypes.data + 4 * lane, threshold.ctypes.data + 4 * first)
+            while bits:
+                i = first + lowest_bit(bits)
+                bits &= bits - 1
                 x, c = X[open_rows[i]], centroids[at + u]
                 other = any_order(x, c)
                 if other > nearest[i] * within:
@@ -91,8 +101,9 @@ def scratch_for(d: int, k: int, dtype: DTypeLike) -> tuple:
     """What `assign_rows` writes to; made by NumPy, since Numba takes a tenth of a second to compile each `np.empty`."""
     strips = strip_for.py_func(d), strip_for.py_func(d), np.empty((GROUP, ROWS), np.float32)
     of_rows = np.empty((4, ROWS), np.float32), np.empty((3, ROWS), np.int64)
-    beside = np.empty(BESIDE * d, dtype), np.empty(BESIDE * d, dtype)
-    of_boxes = np.empty(k + LANES, np.float32), np.zeros((3, max(d, MOST_FEATURES)), np.float32), beside
+    beside = np.empty(LANES * d, dtype), np.empty(LANES * d, dtype)
+    sides = np.zeros((3, max(d, MOST_FEATURES)), np.float32)
+    of_boxes = np.empty(k + LANES, np.float32), np.empty(LANES, np.float32), sides, beside
     return strips, of_rows, of_boxes, np.empty(k + max(GROUP, LANES), np.int32)
 
 
@@ -119,7 +130,7 @@ def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, sc
     """
     shift, scale, _, tiles, base, centroids, of_scores, boxes, operand = packed
     kappa20, most, factor, per_square, tiny = of_scores
-    (strip, waiting, scores), (of_rows, numbers), (at, sides, (lows, highs)), listed = scratch
+    (strip, waiting, scores), (of_rows, numbers), (at, bars, sides, (lows, highs)), listed = scratch
     # Made here, so that the compiler knows that none of them is part of another.
     best, second, squares, label = (
         np.empty(ROWS, np.float32),
@@ -141,7 +152,7 @@ def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, sc
             fill_strip(X, packed, start, strip)
             if ask and (start - first) % (STRIPS * ROWS) == 0:
                 box_of(X, packed, start, min(start + STRIPS * ROWS, last), sides, lows, highs)
-                left = survivors(sides, boxes, at, listed)
+                left = survivors(sides, boxes, at, bars, listed)
                 listed[left : left + GROUP] = k
                 survived += left
                 ask = 2 * survived * STRIPS * ROWS <= k * (start + STRIPS * ROWS - first)
@@ -234,6 +245,7 @@ def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, sc
                 settle(X, open_rows, threshold, waiting, tiles, base, centroids, factor, scores, labels)
                 waits = 0
     if waits:
+        threshold[waits:] = -FAR
         settle(X, open_rows[:waits], threshold, waiting, tiles, base, centroids, factor, scores, labels)
     return undecided
 

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from gpukm.exact import TINY, U32, margin
 from gpukm.kernels.jit_numba import ANY_ORDER, jit
-from gpukm.kernels.vectors_numba import LANES, lanes_below, lowest_bit
+from gpukm.kernels.transpose_numba import extremes_narrow
+from gpukm.kernels.vectors_numba import LANES, lanes_within, lowest_bit
 
 MOST_FEATURES, LEAST_CENTROIDS = 4, 64  # measured: with more features too many centroids survive
 STRIPS = 16
-BESIDE = 16  # rows looked at side by side
 FAR = np.float32(3e38)
 
 
@@ -78,16 +78,22 @@ class Boxes:
 def box_of(X, packed, first, last, sides, lows, highs):
     """Write middle, half sides and max x'^2 of the box around framed rows of X into `sides` (3, MOST_FEATURES) float32.
 
-    `lows` and `highs` (BESIDE d,) of X's dtype are scratch: so many rows side by side are one long row, whose values
+    `lows` and `highs` (LANES d,) of X's dtype are scratch: so many rows side by side are one long row, whose values
     are compared as vectors.
     """
-    shift, scale, d = packed[0], packed[1], X.shape[1]
+    (shift, scale, plain), d = packed[:3], X.shape[1]
     values = X[first:last].ravel()
-    width = min(BESIDE * d, len(values))
-    for j in range(width):
-        lows[j] = values[j]
-        highs[j] = values[j]
-    for at in range(width, len(values), width):
+    width = min(LANES * d, len(values))
+    if plain and width == LANES * d:
+        done = (last - first) // LANES
+        extremes_narrow(values.ctypes.data, done, lows.ctypes.data, highs.ctypes.data, d)
+        done *= width
+    else:
+        done = 0
+        for j in range(width):
+            lows[j] = values[j]
+            highs[j] = values[j]
+    for at in range(done, len(values), width):
         beside = values[at : at + width]
         for j in range(len(beside)):
             x = beside[j]
@@ -107,10 +113,11 @@ def box_of(X, packed, first, last, sides, lows, highs):
 
 
 @jit(ANY_ORDER)
-def survivors(sides, boxes, at, index):
+def survivors(sides, boxes, at, limits, index):
     """Find the centroids that may be nearest to a row in a box: their numbers, ascending, in `index` (k + LANES,).
 
-    Returns how many. `sides` as from `box_of`; `boxes` is `Boxes.arguments`; `at` (k + LANES,) float32 is scratch.
+    Returns how many. `sides` as from `box_of`; `boxes` is `Boxes.arguments`; `at` (k + LANES,) and `limits` (LANES,)
+    float32 are scratch.
     """
     columns, low, high, share = boxes
     a, b, c, e = columns[0], columns[1], columns[2], columns[3]
@@ -121,19 +128,20 @@ def survivors(sides, boxes, at, index):
     for j in range(len(low)):
         nearest = at[j] if at[j] < nearest else nearest
     z, bits = -LANES, 0
+    limits[:] = nearest
     while bits == 0:
         z += LANES
-        bits = lanes_below(at.ctypes.data + 4 * z, nearest)
+        bits = lanes_within(at.ctypes.data + 4 * z, limits.ctypes.data)
     z += lowest_bit(bits)
     za, zb, zc, ze = a[z], b[z], c[z], e[z]
     for j in range(len(low)):
         reach = (ha * abs(a[j] - za) + hb * abs(b[j] - zb)) + (hc * abs(c[j] - zc) + he * abs(e[j] - ze))
         at[j] -= reach * np.float32(1.001)
     longest = (sides[2, 0] + sides[2, 1]) + (sides[2, 2] + sides[2, 3])
-    limit = nearest + (high[z] - low[z]) + share * longest * np.float32(1.001) + np.float32(TINY)
+    limits[:] = nearest + (high[z] - low[z]) + share * longest * np.float32(1.001) + np.float32(TINY)
     count = 0
     for j in range(0, len(low), LANES):
-        bits = lanes_below(at.ctypes.data + 4 * j, limit)
+        bits = lanes_within(at.ctypes.data + 4 * j, limits.ctypes.data)
         while bits:
             index[count] = j + lowest_bit(bits)
             count += 1

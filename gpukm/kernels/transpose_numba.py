@@ -104,6 +104,49 @@ def transpose_narrow(typing: Any, rows: Any, shift: Any, out: Any, depth: Any) -
 
 
 @intrinsic
+def extremes_narrow(typing: Any, rows: Any, blocks: Any, lows: Any, highs: Any, depth: Any) -> Any:
+    """Write the least and the greatest of what comes LANES rows apart to `lows` and `highs` (LANES depth,).
+
+    `rows` is the address of `blocks` LANES rows, one or more, of 1 to QUAD features.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, blocks, lows, highs, depth = arguments
+        done = builder.append_basic_block("compared")
+        cases = builder.switch(depth, done)
+        for d in range(1, QUAD + 1):
+            entry, loop, last = (builder.append_basic_block(f"{name}_{d}") for name in ("begin", "blocks", "end"))
+            cases.add_case(ir.Constant(_I64, d), entry)
+            builder.position_at_end(entry)
+            begun = [_load(builder, rows, 4 * LANES * i, _FLOATS) for i in range(d)]
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            count, at = builder.phi(_I64), builder.phi(_I64)
+            least, greatest = ([builder.phi(_FLOATS) for _ in range(d)] for _ in range(2))
+            values = [_load(builder, at, 4 * LANES * i, _FLOATS) for i in range(d)]
+            lower = [builder.select(builder.fcmp_ordered("<", v, a), v, a) for v, a in zip(values, least, strict=True)]
+            upper = [
+                builder.select(builder.fcmp_ordered(">", v, a), v, a) for v, a in zip(values, greatest, strict=True)
+            ]
+            fewer = builder.sub(count, ir.Constant(_I64, 1))
+            further = builder.add(at, ir.Constant(_I64, 4 * LANES * d))
+            starts, after = [blocks, rows, *begun, *begun], [fewer, further, *lower, *upper]
+            for phi, start, following in zip((count, at, *least, *greatest), starts, after, strict=True):
+                phi.add_incoming(start, entry)
+                phi.add_incoming(following, loop)
+            builder.cbranch(builder.icmp_signed(">", fewer, ir.Constant(_I64, 0)), loop, last)
+            builder.position_at_end(last)
+            for i in range(d):
+                _store(builder, lower[i], lows, 4 * LANES * i)
+                _store(builder, upper[i], highs, 4 * LANES * i)
+            builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), emit
+
+
+@intrinsic
 def prefetch(typing: Any, address: Any) -> Any:
     """Ask for the cache line at `address`, in the second-level cache; an address outside the data does no harm."""
 

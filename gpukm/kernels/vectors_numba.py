@@ -67,15 +67,14 @@ def _fma(builder: Any, kind: Any) -> Any:
 
 
 @intrinsic
-def lanes_below(typing: Any, values: Any, limit: Any) -> Any:
-    """The lanes of LANES float32 at the address `values` that are at most `limit`, as bits."""
+def lanes_within(typing: Any, values: Any, limits: Any) -> Any:
+    """The lanes of LANES float32 at the address `values` that are at most those at `limits`, as bits."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        values, limit = arguments
-        below = builder.fcmp_ordered("<=", _load(builder, values, 0, _FLOATS), _splat(builder, limit, _FLOATS))
-        return builder.zext(builder.bitcast(below, ir.IntType(LANES)), _I64)
+        values, limits = (_load(builder, address, 0, _FLOATS) for address in arguments)
+        return builder.zext(builder.bitcast(builder.fcmp_ordered("<=", values, limits), ir.IntType(LANES)), _I64)
 
-    return types.int64(types.int64, types.float32), emit
+    return types.int64(types.int64, types.int64), emit
 
 
 @intrinsic
