@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_array_equal
+from PIL import Image
 
 from gpukm.color import Histogram, counts, histogram, pixels
 from gpukm.color.keys import pack, unpack, widen
@@ -223,3 +224,23 @@ def test_keys_sort_as_colours_and_come_back(colors):
         keys = pack(some)
         assert_array_equal(unpack(keys, some.shape[1]), some)
         assert_array_equal(np.argsort(keys, kind="stable"), np.lexsort(some.T[::-1]))
+
+
+# -- animations ------------------------------------------------------------------------------------------
+
+
+def test_all_frames_of_an_animation_are_counted(tmp_path):
+    """Of a file and of a PIL image, whichever frame it is at; the importance holds for each frame."""
+    frames = [Image.new("RGB", (4, 3), color) for color in ((0, 0, 9), (0, 9, 0), (9, 0, 0))]
+    frames[2].putpixel((0, 0), (200, 0, 0))
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    found = Histogram().add(tmp_path / "a.png")
+    assert found.n_pixels == 36 and found.colors.tolist() == [[0, 0, 9], [0, 9, 0], [9, 0, 0], [200, 0, 0]]
+    assert found.counts.tolist() == [12, 12, 11, 1]
+    with Image.open(tmp_path / "a.png") as image:
+        image.seek(2)
+        assert same(Histogram().add(image), found) and image.tell() == 2
+        assert Histogram().add(image.copy()).counts.tolist() == [11, 1]
+    importance = np.zeros((3, 4), np.uint8)
+    importance[0, 0] = 3
+    assert Histogram().add(tmp_path / "a.png", importance).weights.tolist() == [3, 3, 0, 3]

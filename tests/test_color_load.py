@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image, ImageCms, ImageOps
 
 from gpukm.color import load
-from gpukm.color.load import FORMATS, ImageError, open_picture
+from gpukm.color.load import FORMATS, ImageError, load_colors, open_picture
 
 CHELSEA = Path(__file__).parents[1] / "examples" / "chelsea.png"
 
@@ -341,6 +341,23 @@ def test_animations_give_their_frames(tmp_path, ending):
     assert seen == [((*color, 255), duration) for color, duration in zip(colors, (100, 200, 300))]
 
 
+def test_a_pil_image_gives_its_frames_and_stays_where_it_is(tmp_path):
+    """Its frames, from the first, wherever it stands; afterwards it stands there again, and its pixels are the same."""
+    colors = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
+    frames = [Image.new("RGB", (6, 4), color) for color in colors]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with Image.open(tmp_path / "a.gif") as image:
+        image.seek(1)
+        with open_picture(image) as picture:
+            assert picture.n_frames == 3 and picture.array()[0, 0, :3].tolist() == [0, 250, 0]
+            assert [tuple(pixels[2, 2, :3].tolist()) for pixels, _ in picture.frames()] == colors
+            assert picture.array()[0, 0, :3].tolist() == [0, 250, 0]
+        assert image.tell() == 1 and image.convert("RGB").getpixel((0, 0)) == (0, 250, 0)
+        with open_picture(image.copy()) as picture:
+            assert picture.n_frames == 1
+    assert sorted(load_colors(tmp_path / "a.gif")[:, :3].tolist()) == sorted(map(list, colors))
+
+
 # -- hostile input ---------------------------------------------------------------------------------------
 
 
@@ -355,9 +372,9 @@ def test_decompression_bombs_are_refused_before_they_are_decoded(tmp_path, photo
     """A file of 70 bytes that claims 4 gigapixels; and Pillow's own limit is left as it was."""
     (tmp_path / "bomb.png").write_bytes(png(65000, 65000, 8, 2, b"\0"))
     before = Image.MAX_IMAGE_PIXELS
-    refused(tmp_path / "bomb.png", r"65000 x 65000 = 4225 megapixels, more than the 268 allowed \(--max-megapixels\)")
+    refused(tmp_path / "bomb.png", r"65000 x 65000 = 4225 megapixels, more than the 268.435456 allowed \(--max-meg")
     photo.save(tmp_path / "a.png")
-    refused(tmp_path / "a.png", "more than the 0 allowed", max_pixels=100)
+    refused(tmp_path / "a.png", "23 x 17 = 0.000391 megapixels, more than the 0.0001 allowed", max_pixels=100)
     assert Image.MAX_IMAGE_PIXELS == before
     frames = [photo.rotate(number) for number in range(9)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])

@@ -135,6 +135,25 @@ def test_the_curve_has_the_errors_of_the_fits():
     assert points[0][1].mse > points[1][1].mse
 
 
+# -- animations ------------------------------------------------------------------------------------------
+
+
+def test_one_frame_of_an_animation_is_said_to_be_one(tmp_path):
+    """quantize and apply return one image: of a file the first frame, of a PIL image the one it is at."""
+    frames = [Image.new("RGB", (4, 3), color) for color in ((0, 0, 9), (0, 9, 0), (9, 0, 0))]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    with pytest.warns(UserWarning, match=r"a\.png: is an animation of 3 frames.*`gpukm colors` converts all") as caught:
+        found = quantize(tmp_path / "a.png", 2)
+    assert found.palette.hex == ["#000009"] and caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"a\.png: is an animation of 3 frames.*`gpukm apply` converts all"):
+        assert apply(tmp_path / "a.png", ["#ff0000", "#0000ff"]).indices.tolist() == [[1] * 4] * 3
+    with Image.open(tmp_path / "a.png") as image:
+        image.seek(2)
+        with pytest.warns(UserWarning, match="image: is an animation of 3 frames"):
+            assert quantize(image, 2).palette.hex == ["#090000"]
+        assert quantize(image.copy(), 2).palette.hex == ["#090000"]  # no warning: they are errors in the tests
+
+
 # -- the transformer -------------------------------------------------------------------------------------
 
 

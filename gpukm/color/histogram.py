@@ -14,7 +14,7 @@ from gpukm import kernels
 from gpukm._files import PathLike
 from gpukm.color.counts import MAX_COLORS, TABLE_FROM, Counts
 from gpukm.color.keys import unpack
-from gpukm.color.pixels import Alpha, check_importance, open_pixels, rgb_device
+from gpukm.color.pixels import Alpha, check_importance, frames_of, n_frames, open_pixels, rgb_device
 
 if TYPE_CHECKING:
     from gpukm.color.errors import Errors
@@ -59,15 +59,17 @@ class Histogram(Counts):
     # counting
 
     def add(self, image: Any, importance: Any = None, *, alpha: str = "keep", background: str = "#ffffff") -> Self:
-        """Count the pixels of an image, or of a strip of one; returns the histogram itself.
+        """Count the pixels of an image, of a strip of one, or of all frames of an animation; returns the histogram.
 
         Parameters
         ----------
         image : str or path, PIL.Image.Image, or array
-            As in `gpukm.color.quantize`. Opaque 8-bit pixels on a CUDA device are counted there, where CuPy is
-            installed and no importance is given; others are copied to the host.
+            As in `gpukm.color.quantize`, but all frames of an animated file or PIL image are counted (of a PIL image
+            that is at the frame you want, pass ``image.copy()``). Opaque 8-bit pixels on a CUDA device are counted
+            there, where CuPy is installed and no importance is given; others are copied to the host.
         importance : array of shape (height, width), optional
-            How much each pixel weighs in a fit: floats from 0 to 1 (rounded to 1/255), or uint8 from 0 to 255.
+            How much each pixel, of each frame, weighs in a fit: floats from 0 to 1 (rounded to 1/255), or uint8 from 0
+            to 255.
         alpha, background
             As in `gpukm.color.quantize`.
 
@@ -86,14 +88,15 @@ class Histogram(Counts):
             return self
         with open_pixels(image) as pixels:
             weights = None if importance is None else check_importance(importance, (pixels.height, pixels.width))
-            many = pixels.height * pixels.width >= TABLE_FROM
-            start = 0
-            for strip in pixels.strips():
-                colors = treat.apply(strip)
-                flat = np.ascontiguousarray(colors).reshape(-1, colors.shape[-1])
-                own = None if weights is None else weights[start : start + len(strip)].ravel()
-                part.count(flat, own, many)
-                start += len(strip)
+            many = n_frames(pixels) * pixels.height * pixels.width >= TABLE_FROM
+            for frame in frames_of(pixels):
+                start = 0
+                for strip in frame.strips():
+                    colors = treat.apply(strip)
+                    flat = np.ascontiguousarray(colors).reshape(-1, colors.shape[-1])
+                    own = None if weights is None else weights[start : start + len(strip)].ravel()
+                    part.count(flat, own, many)
+                    start += len(strip)
         self.merge(part)
         return self
 

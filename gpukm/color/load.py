@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from gpukm._extras import missing_extra
 from gpukm._files import PathLike
 from gpukm.color.metadata import loops, orientation, read_metadata
+from gpukm.color.pixels import frames_of
 from gpukm.color.png_rows import Header, read_rows, row_header
 from gpukm.color.profiles import to_srgb
 
@@ -67,16 +68,16 @@ class Picture:
     metadata : Metadata
     """
 
-    def __init__(self, image: Any, name: str, png: Header | None = None) -> None:
+    def __init__(self, image: Any, name: str, png: Header | None = None, sequence: Any = None) -> None:
         self.name, self._image, self._png, self._users = name, image, png, 0
+        self._sequence = image if sequence is None else sequence  # which is moved from frame to frame
         self._spool: Any = None
         turn, self._across, self._far = _TURNS.get(1 if png else orientation(image), ("", False, False))
         self._turn = getattr(_pillow().Transpose, turn) if turn else None
         width, height = image.size
         self.width, self.height = (height, width) if self._across else (width, height)
-        self.n_frames = (
-            1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
-        )  # an MPO file is a JPEG photo
+        # an MPO file is a JPEG photo
+        self.n_frames = 1 if image.format == "MPO" else int(getattr(self._sequence, "n_frames", 1))
         # Frames of an animation are laid over each other: whether a later one has holes is not known yet.
         self.channels = 4 if image.has_transparency_data or self.n_frames > 1 else 3
         self.metadata = read_metadata(image, turned=self._turn is not None, exif=png is None)
@@ -119,11 +120,18 @@ class Picture:
 
     def frames(self) -> Iterator[tuple[NDArray[np.uint8], float]]:
         """Each frame, as `array` returns it, with the milliseconds it is shown."""
-        for number in range(self.n_frames):
-            with _decoding(self.name, f"frame {number + 1} of {self.n_frames}"):
-                self._image.seek(number)
-                self._image.load()
-            yield self.array(), float(self._image.info.get("duration") or 0)
+        opened, place = self._image, self._sequence.tell()
+        try:
+            for number in range(self.n_frames):
+                with _decoding(self.name, f"frame {number + 1} of {self.n_frames}"):
+                    self._sequence.seek(number)
+                    self._image = self._sequence.copy()
+                yield self.array(), float(self._image.info.get("duration") or 0)
+        finally:
+            self._image = opened
+            with _decoding(self.name, f"frame {place + 1} of {self.n_frames}"):
+                self._sequence.seek(place)
+                self._sequence.load()
 
     def spool(self) -> None:
         """Put the pixels into a file without a name and free the decoded image: what comes next needs the memory."""
@@ -188,8 +196,8 @@ def open_picture(image: Any, *, max_pixels: int = MAX_PIXELS) -> Picture:
     if not isinstance(image, str | os.PathLike):
         _check(image, "image", max_pixels)
         copied = image.copy()  # closing it must not close the caller's
-        copied.format, copied.n_frames = image.format, 1
-        return Picture(copied, "image")
+        copied.format = image.format
+        return Picture(copied, "image", sequence=image)
     name = os.fspath(image)
     if os.path.isdir(image):
         raise IsADirectoryError(f"{name}: is a folder; give the name of an image file")
@@ -231,7 +239,7 @@ def load_colors(path: PathLike) -> NDArray[np.uint8]:
             row.info = dict(picture._image.info)
             return np.asarray(row.convert(mode))[0]
         found: dict[tuple[int, ...], None] = {}
-        for strip in picture.strips(rows=max(1, (1 << 16) // picture.width)):
+        for strip in (strip for frame in frames_of(picture) for strip in frame.strips()):
             pixels = strip.reshape(-1, picture.channels)
             changes = np.concatenate([[True], (pixels[1:] != pixels[:-1]).any(axis=1)])
             found |= dict.fromkeys(map(tuple, pixels[changes].tolist()))
@@ -287,14 +295,19 @@ def _open(path: PathLike, name: str) -> Any:
     raise OSError(unreadable.errno, unreadable.strerror, name)
 
 
+def _megapixels(pixels: int) -> str:
+    """With all of its digits, so that a little too many can be told from as many as allowed."""
+    return f"{pixels / 1e6:.6f}".rstrip("0").rstrip(".")
+
+
 def _check(image: Any, name: str, max_pixels: int) -> bool:
     """Raise unless it is of a size and kind that can be decoded; return whether it has 16 bits a channel."""
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError(f"{name}: is {width} x {height}, so it has no pixels")
     if width * height > max_pixels:
-        size = f"{width} x {height} = {width * height / 1e6:.0f} megapixels"
-        raise ImageError(f"{name}: is {size}, more than the {max_pixels / 1e6:.0f} allowed (--max-megapixels)")
+        size = f"{width} x {height} = {_megapixels(width * height)} megapixels"
+        raise ImageError(f"{name}: is {size}, more than the {_megapixels(max_pixels)} allowed (--max-megapixels)")
     if image.mode not in _MODES:
         raise ImageError(f"{name}: its pixels are of mode {image.mode}, not 8 or 16 bits a channel; convert it to RGB")
     with _decoding(name, "its frames"):

@@ -1,6 +1,7 @@
 """What people pass as an image, as strips of 8- or 16-bit sRGB pixels; what becomes of alpha."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
@@ -82,6 +83,34 @@ def open_pixels(image: Any) -> AbstractContextManager[Pixels]:
     if hasattr(image, "strips") and hasattr(image, "width"):
         return nullcontext(image)
     return nullcontext(ArrayPixels(image))
+
+
+def frames_of(pixels: Pixels) -> Iterator[Pixels]:
+    """The frames of an animation, one after the other; of any other image the image itself."""
+    if n_frames(pixels) == 1:
+        yield pixels
+        return
+    for frame, _ in pixels.frames():  # type: ignore[attr-defined]
+        yield ArrayPixels(frame)
+
+
+def single_frame(pixels: Pixels, command: str) -> Pixels:
+    """The image; of an animation the frame it is at, with a warning that names the command for animations."""
+    count = n_frames(pixels)
+    if count == 1:
+        return pixels
+    warnings.warn(
+        f"{pixels.name}: is an animation of {count} frames, of which one alone is returned here; `gpukm {command}` "  # type: ignore[attr-defined]
+        "converts all of them, Histogram().add counts all of them, and an array or a PIL image of one frame "
+        "(image.copy()) has no others",
+        stacklevel=3,
+    )
+    return ArrayPixels(pixels.array())  # type: ignore[attr-defined]
+
+
+def n_frames(pixels: Pixels) -> int:
+    """1 but for animations."""
+    return int(getattr(pixels, "n_frames", 1))
 
 
 def rgb_device(image: Any) -> int | None:

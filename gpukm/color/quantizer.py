@@ -14,7 +14,7 @@ from gpukm.color.fit import fit
 from gpukm.color.histogram import Histogram
 from gpukm.color.mapping import check_dither, map_pixels
 from gpukm.color.palette import Palette
-from gpukm.color.pixels import Alpha, Pixels, open_pixels
+from gpukm.color.pixels import Alpha, Pixels, open_pixels, single_frame
 from gpukm.color.targets import smallest
 
 
@@ -110,7 +110,8 @@ def quantize(
     Parameters
     ----------
     image : str or path, PIL.Image.Image, or array of shape (height, width, 3 or 4), or (height, width) for grey
-        Arrays of any library: uint8, uint16, or floats from 0 to 1, which are taken to 16 bits.
+        Arrays of any library: uint8, uint16, or floats from 0 to 1, which are taken to 16 bits. Of an animation one
+        frame is used, with a warning: the first of a file, the one that a PIL image is at.
     colors : int, default=256
         From 1 to 65536; image files hold 256 at most. With a target, the most that are allowed.
     space : {"oklab", "srgb", "din99", "lab", "linear"}, default="oklab"
@@ -135,8 +136,8 @@ def quantize(
     init : {"wu", "k-means++"}, default="wu"
         The start of the fit.
     effort : int, default=1
-        0 is k-means from one start; 1 to 4 search for better palettes, each about three times as long as the one
-        before.
+        0 is k-means from one start; 1 to 4 search for better palettes at ever more places. How much longer each step
+        takes depends on the image and on `colors`: with few colours 1 has tried all places, and more changes little.
     target_de, target_de_p95, min_psnr : float, optional
         The smallest palette is made whose mean CIEDE2000, its 95th percentile, and peak signal-to-noise ratio are at
         most and at least this, without dithering.
@@ -157,6 +158,11 @@ def quantize(
     ImportError
         If a file or a PIL image is given and Pillow is not installed.
 
+    Warns
+    -----
+    UserWarning
+        If the image is an animation, of which one frame is used; ``gpukm colors`` converts all of them.
+
     Examples
     --------
     >>> import numpy as np
@@ -170,7 +176,8 @@ def quantize(
     options = {"space": space, "chroma": chroma, "keep": keep, "init": init, "effort": effort}
     options |= {"random_state": random_state, "device": device}
     targets = {"target_de": target_de, "target_de_p95": target_de_p95, "min_psnr": min_psnr}
-    with open_pixels(image) as pixels:
+    with open_pixels(image) as opened:
+        pixels = single_frame(opened, "colors")
         histogram = Histogram().add(pixels, importance, alpha=alpha, background=background)
         if all(value is None for value in targets.values()):
             palette = fit(histogram, colors, **options)
@@ -207,7 +214,8 @@ def apply(
     """
     check_dither(dither, dither_level)
     treat = Alpha(alpha, background)
-    with open_pixels(image) as pixels:
+    with open_pixels(image) as opened:
+        pixels = single_frame(opened, "apply")
         histogram = Histogram().add(pixels, alpha=alpha, background=background)
         return _mapped(pixels, treat, histogram, as_palette(palette), space, chroma, dither, dither_level)
 

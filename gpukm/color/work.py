@@ -69,7 +69,7 @@ class Task:
     palette : Palette or None
         The palette to be used; None to fit one.
     importance : str or None
-        A grey image of the same size: how much each pixel counts.
+        A grey image of the same size: how much each pixel, of each frame, counts in a fit.
     report : bool
         Whether the result holds what a report shows.
     """
@@ -159,17 +159,14 @@ def _mapping(settings: Settings) -> dict[str, Any]:
 
 def _histogram(picture: Picture, task: Task) -> Histogram:
     """The colours of the image, or of all frames of an animation."""
-    histogram = Histogram()
-    weights = None if task.importance is None else _importance(task.importance, picture)
-    for pixels in (frame for frame, _ in picture.frames()) if picture.n_frames > 1 else [picture]:
-        histogram.add(pixels, weights, alpha=task.settings.alpha, background=task.settings.background)
-    return histogram
+    weights = _importance(task, picture)
+    return Histogram().add(picture, weights, alpha=task.settings.alpha, background=task.settings.background)
 
 
 def _still(picture: Picture, task: Task) -> Quantized:
     if task.palette is not None:
         return apply(picture, task.palette, **_mapping(task.settings))
-    weights = None if task.importance is None else _importance(task.importance, picture)
+    weights = _importance(task, picture)
     targets = {name: getattr(task.settings, name) for name in _TARGETS}
     options = _search(task.settings) | _mapping(task.settings) | targets
     return quantize(picture, task.settings.colors, importance=weights, **options)
@@ -181,22 +178,36 @@ def _animation(picture: Picture, task: Task) -> tuple[list[Quantized], list[floa
     if palette is None and settings.frames == "shared":
         histogram = _histogram(picture, task)
         palette, unique = fit(histogram, settings), histogram.n_colors
+    weights = _importance(task, picture) if palette is None else None
     results, durations = [], []
     for pixels, duration in picture.frames():
         own = palette
         if own is None:
-            own = fit(Histogram().add(pixels, alpha=settings.alpha, background=settings.background), settings)
+            own = fit(Histogram().add(pixels, weights, alpha=settings.alpha, background=settings.background), settings)
         results.append(apply(pixels, own, **_mapping(settings)))
         durations.append(duration)
     return results, durations, unique
 
 
-def _importance(path: str, picture: Picture) -> NDArray[np.uint8]:
-    with open_picture(path) as weights:
+def _importance(task: Task, picture: Picture) -> NDArray[np.uint8] | None:
+    path = task.importance
+    if path is None:
+        return None
+    with open_picture(path, max_pixels=task.settings.max_pixels) as weights:
         if (weights.width, weights.height) != (picture.width, picture.height):
             theirs, own = f"{weights.width} x {weights.height}", f"{picture.width} x {picture.height}"
             raise ValueError(f"{path}: is {theirs}, the image {own}; the importance must be of the image's size")
-        return np.concatenate([strip[..., 0] for strip in weights.strips()])
+        if weights.n_frames > 1:
+            raise ValueError(f"{path}: has {weights.n_frames} frames; the importance must be one grey image")
+        parts = []
+        for strip in weights.strips():
+            # a colour profile may leave grey off by rounding
+            if (strip[..., 3:] != 255).any() or (np.ptp(strip[..., :3].astype(np.int16), axis=-1) > 2).any():
+                raise ValueError(
+                    f"{path}: has colours or transparent pixels; the importance must be an opaque grey image"
+                )
+            parts.append(strip[..., 0])
+        return np.concatenate(parts)
 
 
 def _write(picture: Picture, task: Task, results: list[Quantized], durations: list[float]) -> int:
