@@ -63,12 +63,27 @@ def test_what_is_not_there_is_said(folder):
 
 
 def test_two_images_never_get_one_name(folder):
-    """The message names both."""
+    """They keep their endings; those that are the same even so are numbered; names of others are not taken."""
     Path("in/b.gif").touch()
-    with pytest.raises(ValueError, match=r"in/b.gif and in/b.png would both be written to out/b.png"):
-        name_outputs(find_inputs(["in"], recursive=False), "out", ".png")
-    with pytest.raises(ValueError, match="would both be written"):
-        name_outputs([InputFile("a/i.png", "i.png"), InputFile("b/i.png", "i.png")], "out", ".png")
+    assert name_outputs(find_inputs(["in"], recursive=False), "out", ".png") == [
+        "out/a.png",
+        "out/b.gif.png",
+        "out/b.png.png",
+    ]
+    given = [InputFile(f"{place}/{name}", name) for place in "ab" for name in ("i.png", "j.gif")]
+    assert name_outputs(given, "out", ".png") == [
+        "out/i.png.png",
+        "out/j.gif.png",
+        "out/i.png.2.png",
+        "out/j.gif.2.png",
+    ]
+    given = [InputFile(name, name) for name in ("i.png", "i.gif.webp", "i.gif", "x/i.gif")]
+    assert name_outputs(given, "out", ".png") == [
+        "out/i.png.png",
+        "out/i.gif.png",
+        "out/i.gif.2.png",
+        "out/x/i.png",
+    ]
 
 
 @pytest.mark.parametrize("relative", ["../i.png", "x/../../i.png", "/i.png"])
@@ -81,9 +96,17 @@ def test_names_that_lead_out_of_the_folder_are_refused(relative):
 def test_files_given_by_odd_paths_keep_their_last_name(folder):
     """.. in an input's path does not reach the output."""
     Path("deep").mkdir()
-    found = find_inputs(["deep/../e.png", str(folder / "e.png")], recursive=False)
-    assert [image.relative for image in found] == ["e.png", "e.png"]
-    assert name_outputs(found[:1], "out", ".png") == ["out/e.png"]
+    found = find_inputs(["deep/../e.png"], recursive=False)
+    assert name_outputs(found, "out", ".png") == ["out/e.png"]
+
+
+def test_a_file_that_is_given_twice_is_taken_once(folder):
+    """However it is named, by the first of its names; a folder all of whose images were given is not empty."""
+    given = ["e.png", "./e.png", "in/../e.png", str(folder / "e.png"), "in/x", "in", "in/", "in/x"]
+    found = find_inputs(given, recursive=True)
+    assert [image.path for image in found] == ["e.png", "in/x/c.gif", "in/x/y/d.webp", "in/a.JPG", "in/b.png"]
+    os.symlink("e.png", "f.png")  # another name is another image
+    assert len(find_inputs(["e.png", "f.png"], recursive=False)) == 2
 
 
 def test_links_are_not_written_through(folder):

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -192,7 +193,47 @@ def test_importance_says_which_pixels_count(capsys):
     out, _ = ok(capsys, "palette flat.png -k 1 --importance mask.png --json")
     assert json.loads(out)["palette"]["colors"][0]["hex"] == "#00b4b4"
     assert "is 10 x 10, the image 60 x 40" in fails(capsys, "colors photo.png --importance mask.png", 1)
-    assert "--importance is for one image" in fails(capsys, "colors photo.png flat.png --importance mask.png", 2)
+    out, err = ok(capsys, "colors photo.png flat.png -k 1 --importance mask.png --out-dir out", 2)
+    assert "gpukm: error: mask.png: is 10 x 10, the image 60 x 40" in err.replace("photo.png: ", "")
+    assert pixels("out/flat.png")[0, 0].tolist() == [0, 180, 180] and files("out") == ["flat.png"]
+    Image.fromarray(flat[::-1].copy()).save("turned.png")
+    out, _ = ok(capsys, "colors flat.png turned.png -k 2 --shared --importance mask.png --json")
+    assert {one["hex"] for one in json.loads(out)["palette"]["colors"]} == {"#00b4b4", "#0000c8"}
+    ok(capsys, "colors flat.png -k 1 --shared --importance mask.png -o alone.png")
+    assert pixels("alone.png")[0, 0].tolist() == [0, 180, 180]
+    Image.fromarray(flat).save("moving.png", save_all=True, append_images=[Image.fromarray(flat[::-1].copy())])
+    ok(capsys, "colors moving.png -k 1 --frames own --importance mask.png -o own.webp")
+    with open_picture("own.webp") as picture:
+        assert [frame[0, 0, :3].tolist() for frame, _ in picture.frames()] == [[0, 180, 180], [0, 0, 200]]
+
+
+def test_importance_is_one_grey_image(capsys):
+    """Neither colours, nor transparent, nor an animation: all of it would not be used."""
+    Image.new("RGB", (60, 40), (9, 90, 9)).save("green.png")
+    Image.new("LA", (60, 40), (9, 90)).save("clear.png")
+    Image.new("L", (60, 40), 9).save("moving.png", save_all=True, append_images=[Image.new("L", (60, 40), 90)])
+    for name, wrong in (("green", "has colours or"), ("clear", "transparent pixels"), ("moving", "has 2 frames")):
+        err = fails(capsys, f"colors photo.png -k 2 --importance {name}.png", 1)
+        assert f"{name}.png: " in err and wrong in err
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("colors photo.png --balance images", "--balance is for one palette of all images; give --shared"),
+        ("colors in --balance pixels", "--balance is for one palette of all images; give --shared"),
+        ("colors photo.png --dither-level 0.5", "--dither-level needs --dither fs, bayer or blue"),
+        ("apply photo.png --palette p.json --dither-level 0.8", "--dither-level needs --dither"),
+        ("colors photo.png --background '#000'", "--background needs --alpha flatten"),
+        ("palette photo.png --alpha threshold --background '#000'", "--background needs --alpha flatten"),
+        ("colors photo.png --format gif -o a.png", "--format is for --out-dir"),
+        ("colors photo.png --frames own --shared", "give one of them"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(capsys, command, message):
+    """Exit code 2, with what is needed."""
+    before = files()
+    assert message in fails(capsys, command, 2) and files() == before
 
 
 # -- quality and size ------------------------------------------------------------------------------------
@@ -221,6 +262,9 @@ def test_a_target_gives_the_smallest_palette(capsys):
     assert "photo.png" in fails(capsys, "colors photo.png -k 2 --target-de 0.1 -o other.png", 99)
     assert "PSNR" in fails(capsys, "palette photo.png -k 2 --min-psnr 90 -o other.json", 99)
     assert files() == before
+    out, _ = ok(capsys, "palette photo.png --target-de 2.5 --effort 0 --json")  # as many as needed, without -k
+    assert len(json.loads(out)["palette"]["colors"]) == image["colors"] > 8
+    assert len(json.loads(ok(capsys, "palette photo.png --effort 0 --json")[0])["palette"]["colors"]) == 8
 
 
 def test_a_larger_file_is_not_written(capsys):
@@ -354,6 +398,29 @@ def test_the_worst_images_are_listed_first(capsys):
     assert errors == sorted(errors, reverse=True)
     text = Path("r.html").read_text(encoding="utf-8")
     assert "the worst 12 of 15 images" in text and re.findall(r"<h2>(.*?)</h2>", text)[0] == "in/zz.png"
+
+
+def test_images_of_one_name_are_all_written(capsys, cat):
+    """With their endings; a run with --resume goes on, one with --skip-existing leaves them."""
+    cat.save("in/a.gif")
+    _, err = ok(capsys, "colors in in/a.png --out-dir out -k 4")
+    assert files("out") == ["a.gif.png", "a.png.png", "b.png"]
+    assert "2 images have the name of another" in err and "such as out/a.gif.png" in err and "of 3: out/b.png" in err
+    ok(capsys, "colors in --out-dir again -k 4 --resume j")
+    assert files("again") == files("out") and not Path("j").exists()
+    _, err = ok(capsys, "colors in --out-dir out -k 4 --skip-existing")
+    assert "left 3 of 3 images" in err
+
+
+def test_the_report_of_a_batch_names_what_failed(capsys):
+    """With the reason, as text; one image has its name once as a heading."""
+    Path("in/b<i>d.png").write_bytes(b"nonsense")
+    ok(capsys, "colors in --out-dir out -k 4 --report r.html", 2)
+    text = Path("r.html").read_text(encoding="utf-8")
+    assert "Failed, 1 image:" in text and "<li>in/b&lt;i&gt;d.png: not an image" in text and "<h1>2 images</h1>" in text
+    ok(capsys, "colors photo.png -k 4 --report one.html")
+    text = Path("one.html").read_text(encoding="utf-8")
+    assert "<h1>" not in text and text.count("<h2>photo.png</h2>") == 1 and "Failed" not in text
 
 
 # -- animations ------------------------------------------------------------------------------------------
@@ -505,6 +572,38 @@ def test_nothing_is_written_through_links(capsys):
     assert "is a symbolic link" in fails(capsys, "palette photo.png -o link.png --force", 1)
 
 
+@pytest.mark.parametrize("name", ["e\x1b[31mvil.png", "b\rack.png", "\u202egnp.png", os.fsdecode(b"\xff.png")])
+def test_names_cannot_steer_the_terminal(capsys, cat, name):
+    """Whatever they hold is shown as a code: in results, progress, warnings, errors, and in the report."""
+    shown = name.encode("unicode_escape").decode()
+    try:
+        cat.save(f"in/{name}")
+    except (OSError, UnicodeError):
+        pytest.skip("no such names on this file system")
+    shutil.copy(f"in/{name}", f"in/x/{name}")
+    Path(f"in/x/{name}").write_bytes(b"nonsense")
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(f"in/x/deep{name}")
+    out, err = ok(capsys, "colors in --recursive --out-dir out -k 4 --report r.html", 2)
+    assert f"in/{shown}" in out and f"out/{shown}" in err and f"warning: in/x/deep{shown}: has 16 bits" in err
+    assert f"gpukm: error: in/x/{shown}: not an image" in err
+    text = Path("r.html").read_text(encoding="utf-8")
+    assert f"in/{shown}" in text and f"<li>in/x/{shown}: not an image" in text
+    printed = out + err + text
+    for command, code in (
+        (["colors", f"in/{name}", "-k", "4", "-o", f"out/{name}", "--force"], 0),
+        (["colors", f"in/{name}", "-k", "4", "-o", f"out/{name}"], 15),
+        (["colors", f"in/{name}", "-k", "4", "-o", f"in/{name}"], 2),
+        (["colors", f"none/{name}", "-k", "4"], 1),
+        (["palette", f"in/x/{name}"], 1),
+        (["palette", f"in/{name}", "-k", "2", "-o", f"{name}.gpl"], 0),
+    ):
+        assert main(command) == code
+        both = "".join(capsys.readouterr())
+        assert shown in both
+        printed += both
+    assert all(one.isprintable() or one in "\n" for one in printed)
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -515,7 +614,7 @@ def test_nothing_is_written_through_links(capsys):
         ("colors photo.png --target-de nan", "'nan' is not a number of at least 0"),
         ("colors photo.png --dither-level 2", "'2' is not a number from 0 to 1"),
         ("colors photo.png --keep red", "'red' is not a colour; write it as '#rrggbb'"),
-        ("colors photo.png --background white", "'white' is not a colour"),
+        ("colors photo.png --alpha flatten --background white", "'white' is not a colour"),
         ("colors photo.png -o out.jpg", "must end in .png, .apng, .gif, .webp"),
         ("colors photo.png in -o out.png", "is one file for 3 images; give --out-dir"),
         ("colors photo.png -o out.png --out-dir out", "give one of them"),
@@ -551,7 +650,7 @@ def test_what_cannot_be_read_is_said(capsys):
     Path("empty").mkdir()
     assert "empty: holds no image" in fails(capsys, "colors empty --out-dir out", 1)
     err = fails(capsys, "colors photo.png -o out.png --max-megapixels 0.001", 1)
-    assert "more than the 0 allowed (--max-megapixels)" in err and files("empty") == []
+    assert "60 x 40 = 0.0024 megapixels, more than the 0.001 allowed (--max-megapixels)" in err and files("empty") == []
 
 
 def test_colours_are_shown_on_a_terminal_unless_refused(capsys, monkeypatch):

@@ -178,6 +178,28 @@ def test_learning_in_parts_is_learning_the_whole():
     assert_array_equal(parts.fit(PHOTO[:10]).histogram_.counts, Histogram().add(PHOTO[:10]).counts)
 
 
+def test_the_transformer_learns_from_several_images(tmp_path):
+    """A list of images, files and rows is their sum; alpha and background are those of quantize."""
+    Image.fromarray(PHOTO).save(tmp_path / "a.png")
+    several = [PHOTO[:10], tmp_path / "a.png", str(tmp_path / "a.png"), PHOTO[0]]
+    model = ColorQuantizer(6, effort=0).fit(several)
+    assert_array_equal(
+        model.histogram_.counts, sum(Histogram().add(one) for one in (PHOTO[:10], PHOTO, PHOTO, PHOTO[:1])).counts
+    )
+    with pytest.raises(FileNotFoundError, match="no-such"):
+        model.partial_fit([PHOTO, tmp_path / "no-such.png"])
+    assert model.histogram_.n_pixels == PHOTO[0].shape[0] * (2 * len(PHOTO) + 11)
+    assert [one.shape for one in model.transform(several)] == [several[0].shape, *[PHOTO.shape] * 2, PHOTO[0].shape]
+    assert_array_equal(model.predict(several)[2], model.predict(PHOTO))
+    with pytest.raises(ValueError, match="histogram"):
+        ColorQuantizer(6).fit([])
+    clear = np.array([[[10, 20, 30, 0], [90, 0, 0, 255]]], dtype=np.uint8)
+    flat = ColorQuantizer(2, alpha="flatten", background="#0000ff", device="cpu")
+    assert flat.fit_transform(clear).tolist() == [[[0, 0, 255], [90, 0, 0]]]
+    with pytest.raises(ValueError, match="device"):
+        ColorQuantizer(2, device="moon").fit(PHOTO)
+
+
 def test_the_transformer_is_an_estimator():
     """Parameters, repr, clone, a clear error before fit."""
     model = ColorQuantizer(4, space="srgb", keep=["#ff0000"])

@@ -38,7 +38,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     text = "Reduce images to K colours: print the palette, write indexed images"
     colors = add_own("colors", text)
     _add_inputs(colors)
-    search = _add_search(colors, colors=256, most=256)
+    search = _add_search(colors, colors="256", most=256)
     search.add_argument("--shared", action="store_true", help="one palette for all images, counted in one pass")
     _add_balance(search)
     _add_importance(search)
@@ -50,7 +50,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 
     palette = add_own("palette", "Find one palette of K colours for all images together and print it")
     _add_inputs(palette)
-    search = _add_search(palette, colors=8, most=65536)
+    search = _add_search(palette, colors="8, or up to 256 where a quality is asked for", most=65536)
     _add_balance(search)
     _add_importance(search)
     _add_alpha(palette.add_argument_group("transparency"))
@@ -99,10 +99,10 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
     group.add_argument("--resume", metavar="FILE", help=resume)
 
 
-def _add_search(command: argparse.ArgumentParser, *, colors: int, most: int) -> Any:
+def _add_search(command: argparse.ArgumentParser, *, colors: str, most: int) -> Any:
     group = command.add_argument_group("palette")
-    text = f"colours, from 1 to {most} (default: %(default)s)"
-    group.add_argument("-k", "--colors", metavar="K", type=integer(1, most), default=colors, help=text)
+    text = f"colours, from 1 to {most} (default: {colors})"
+    group.add_argument("-k", "--colors", metavar="K", type=integer(1, most), help=text)
     for flag, metavar, text in (
         ("--target-de", "X", "the smallest palette, up to K colours, whose mean CIEDE2000 is at most X"),
         ("--target-de-p95", "X", "... whose CIEDE2000 is at most X for 95 %% of the pixels"),
@@ -134,42 +134,45 @@ def _add_space(group: Any) -> None:
 
 
 def _add_balance(group: Any) -> None:
-    text = "of several images: whether each pixel counts alike, or each image (default: %(default)s)"
-    group.add_argument("--balance", choices=("pixels", "images"), default="pixels", help=text)
+    text = "of one palette for several images: whether each pixel counts alike, or each image (default: pixels)"
+    group.add_argument("--balance", choices=("pixels", "images"), help=text)
 
 
 def _add_importance(group: Any) -> None:
-    group.add_argument("--importance", metavar="FILE", help="a grey image: the lighter, the more a pixel counts")
+    text = "a grey image of the size of each image: the lighter, the more a pixel counts, in all frames"
+    group.add_argument("--importance", metavar="FILE", help=text)
 
 
 def _add_alpha(group: Any) -> None:
     text = "transparency: keep it, make each pixel transparent or opaque, or lay the image on --background"
     alpha = ("keep", "threshold", "flatten")
     group.add_argument("--alpha", choices=alpha, default="keep", help=text + " (default: %(default)s)")
-    group.add_argument(
-        "--background", metavar="#RRGGBB", default="#ffffff", help="for --alpha flatten (default: white)"
-    )
+    group.add_argument("--background", metavar="#RRGGBB", help="for --alpha flatten (default: white)")
 
 
 def _add_mapping(command: argparse.ArgumentParser, *, frames: bool) -> None:
     group = command.add_argument_group("pixels")
     kinds = "fs is Floyd-Steinberg, bayer and blue are ordered: blue noise is the less visible (default: %(default)s)"
     group.add_argument("--dither", choices=("none", "fs", "bayer", "blue"), default="none", help=kinds)
-    level = "of dithering, from 0 to 1 (default: %(default)s)"
-    group.add_argument("--dither-level", metavar="X", type=number(0, 1), default=0.8, help=level)
+    level = "how much of --dither, from 0 to 1 (default: 0.8)"
+    group.add_argument("--dither-level", metavar="X", type=number(0, 1), help=level)
     _add_alpha(group)
     if frames:
-        text = "of an animation: one palette for all frames, or one for each (default: %(default)s)"
-        group.add_argument("--frames", choices=("shared", "own"), default="shared", help=text)
+        text = "of an animation: one palette for all frames, or one for each (default: shared)"
+        group.add_argument("--frames", choices=("shared", "own"), help=text)
 
 
 def _add_images_output(command: argparse.ArgumentParser) -> Any:
     group = command.add_argument_group("output")
     names = "write the image: .png (as few bits a pixel as the palette needs), .gif, .webp; animations, too"
     group.add_argument("-o", "--output", metavar="FILE", help=names)
-    group.add_argument("--out-dir", metavar="FOLDER", help="write each image here, in the folders it was found in")
+    folder = (
+        "write each image here, in the folders it was found in; images that differ in the ending only keep it: "
+        "a.jpg and a.gif become a.jpg.png and a.gif.png"
+    )
+    group.add_argument("--out-dir", metavar="FOLDER", help=folder)
     formats = ("png", "gif", "webp")
-    group.add_argument("--format", choices=formats, default="png", help="of images in --out-dir (default: %(default)s)")
+    group.add_argument("--format", choices=formats, help="of images in --out-dir (default: png)")
     strip = "leave EXIF, XMP and dpi out; colour profile and rotation are applied in any case"
     group.add_argument("--strip", action="store_true", help=strip)
     group.add_argument(

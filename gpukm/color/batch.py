@@ -6,6 +6,7 @@ Names come from folders that others may have filled. Nothing is ever written out
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +16,7 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple, TypeVar
 
 from gpukm.color.load import ENDINGS
+from gpukm.color.terminal import printable
 
 T = TypeVar("T")
 
@@ -28,7 +30,7 @@ class InputFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that could not be done, and why."""
+    """An image that could not be done, and why, in a line that can be printed."""
 
     path: str
     message: str
@@ -36,7 +38,7 @@ class Failure:
 
 
 def find_inputs(inputs: Sequence[str], *, recursive: bool, skip: str | None = None) -> list[InputFile]:
-    """The image files among `inputs`, folders opened, in the order given and within a folder by name.
+    """The image files among `inputs`, each once, folders opened, in the order given and within a folder by name.
 
     Parameters
     ----------
@@ -52,48 +54,66 @@ def find_inputs(inputs: Sequence[str], *, recursive: bool, skip: str | None = No
     OSError
         If an input does not exist, a folder cannot be read or holds no image.
     """
-    found: list[InputFile] = []
+    found: dict[str, InputFile] = {}  # by the path that is the same however the file was named
     left_out = None if skip is None else os.path.realpath(skip)
+
+    def take(path: str, relative: str) -> None:
+        folder, name = os.path.split(path)
+        found.setdefault(os.path.join(os.path.realpath(folder), name), InputFile(path, relative))
+
     for given in inputs:
         if not os.path.isdir(given):
             if not os.path.exists(given):
                 raise FileNotFoundError(f"{given}: no such file or folder")
-            found.append(InputFile(given, os.path.basename(os.path.abspath(given))))
+            take(given, os.path.basename(os.path.abspath(given)))
             continue
-        before = len(found)
+        empty = True
         for folder, folders, names in os.walk(given, onerror=_raise):
             folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(folder, name)) != left_out)
             inside = os.path.relpath(folder, given)
             for name in sorted(names):
                 if name.lower().endswith(ENDINGS) and not name.startswith("."):
-                    found.append(InputFile(os.path.join(folder, name), os.path.normpath(os.path.join(inside, name))))
+                    take(os.path.join(folder, name), os.path.normpath(os.path.join(inside, name)))
+                    empty = False
             if not recursive:
                 break
-        if len(found) == before:
+        if empty:
             hint = "" if recursive else "; --recursive looks into its folders"
             raise FileNotFoundError(f"{given}: holds no image ({', '.join(ENDINGS)}){hint}")
-    return found
+    return list(found.values())
 
 
 def name_outputs(found: Sequence[InputFile], out_dir: str, ending: str) -> list[str]:
-    """The file in `out_dir` that each image is written to: its folders, its name, the new ending.
+    """The file in `out_dir` that each image is written to: its folders, its name, the new ending; no two the same.
+
+    Images that would get one name keep their own ending before the new one: a.gif and a.jpg become a.gif.png and
+    a.jpg.png. Those of one name in different inputs are numbered in the order of the inputs: a.jpg.png, a.jpg.2.png.
 
     Raises
     ------
     ValueError
-        If two images would be written to one file, or a name leads out of the folder.
+        If a name leads out of the folder.
     """
-    taken: dict[str, str] = {}
-    outputs = []
     for image in found:
-        target = os.path.join(out_dir, os.path.splitext(image.relative)[0] + ending)
         if PurePath(image.relative).is_absolute() or ".." in PurePath(image.relative).parts:
             raise ValueError(f"{image.path}: its name would lead out of {out_dir}; give its folder as the input")
-        other = taken.setdefault(os.path.normcase(os.path.normpath(target)), image.path)
-        if other != image.path:
-            raise ValueError(f"{other} and {image.path} would both be written to {target}; rename one of them")
-        outputs.append(target)
-    return outputs
+    names = [os.path.splitext(image.relative)[0] + ending for image in found]
+    wanted = Counter(map(_same, names))
+    taken = {name for name, times in wanted.items() if times == 1}
+    for number, image in enumerate(found):
+        if wanted[_same(names[number])] > 1:
+            name, times = image.relative + ending, 1
+            while _same(name) in taken:
+                times += 1
+                name = f"{image.relative}.{times}{ending}"
+            taken.add(_same(name))
+            names[number] = name
+    return [os.path.join(out_dir, name) for name in names]
+
+
+def _same(name: str) -> str:
+    """What two names have in common if they are one file."""
+    return os.path.normcase(os.path.normpath(name))
 
 
 def refuse_links(path: str, out_dir: str | None = None) -> None:
@@ -178,7 +198,9 @@ def _alone(work: Callable[[Any], T], task: Any, name: str, threads: int) -> T | 
         try:
             return _heard(pool.submit(_remote, work, task, name).result())
         except BrokenProcessPool:
-            return Failure(name, f"{name}: the process that worked on it died; there may be too little memory", OSError)
+            return Failure(
+                name, f"{printable(name)}: the process that worked on it died; there may be too little memory", OSError
+            )
 
 
 def _remote(work: Callable[[Any], T], task: Any, name: str) -> tuple[T | Failure, list[str]]:
@@ -201,12 +223,20 @@ def _attempt(work: Callable[[Any], T], task: Any, name: str) -> T | Failure:
     try:
         return work(task)
     except MemoryError:
-        return Failure(name, f"{name}: not enough memory", MemoryError)
+        return Failure(name, f"{printable(name)}: not enough memory", MemoryError)
     except (ValueError, OSError) as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, OSError) and error.strerror:
-            text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        return Failure(name, text if name in text else f"{name}: {text}", type(error))
+        text, shown = message_of(error, name), printable(name)
+        return Failure(name, text if shown in text else f"{shown}: {text}", type(error))
+
+
+def message_of(error: Exception, *names: str) -> str:
+    """What the error says, in one line that can be printed, with the `names` of files as `printable` has them."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    for name in names:
+        text = text.replace(name, printable(name))
+    return printable(" ".join(text.split()))
 
 
 def _start_worker(threads: int) -> None:

@@ -8,14 +8,15 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
 from gpukm._files import check_target
-from gpukm._usage import UsageError, check_outputs, say
+from gpukm._usage import UsageError, check_outputs
 from gpukm.color.arguments import MANY
-from gpukm.color.batch import Failure, InputFile, find_inputs, name_outputs, refuse_links, run_all
+from gpukm.color.batch import Failure, InputFile, find_inputs, message_of, name_outputs, refuse_links, run_all
 from gpukm.color.journal import Journal
 from gpukm.color.outputs import check_image_name
 from gpukm.color.palette import Palette, parse_hex
@@ -23,28 +24,41 @@ from gpukm.color.palette_files import check_palette_name, read_palette, to_json
 from gpukm.color.report import MOST_SHOWN, Shown, write_report
 from gpukm.color.results import CODES, code_of, end, line, print_palette, print_results, quality, row
 from gpukm.color.shared import shared_palette
-from gpukm.color.terminal import progress
+from gpukm.color.terminal import printable, progress, say
 from gpukm.color.work import Settings, Task, convert
 
 _SPECIAL = tuple(CODES)
+_MOST = 256  # colours to be searched for a quality, unless -k is given
 
 
 def run(name: str, options: argparse.Namespace) -> int:
     """Run the command and return its exit code; what fails as a whole is told on stderr."""
+    names = [*options.inputs, *(value for value in vars(options).values() if isinstance(value, str))]
+    show = warnings.showwarning  # of the command line, which restores it
+    warnings.showwarning = lambda message, *rest, **more: show(printable(str(message)), *rest, **more)
     try:
+        _check_options(options)
         return {"colors": colors, "palette": palette, "apply": apply}[name](options)
     except _SPECIAL as error:
-        print(f"gpukm: error: {error}", file=sys.stderr)
+        print(f"gpukm: error: {message_of(error, *names)}", file=sys.stderr)
         return code_of(type(error))
+    except UsageError as error:
+        raise UsageError(printable(str(error))) from None
+    except BrokenPipeError:
+        raise
+    except (ValueError, OSError) as error:
+        if sys.flags.dev_mode:
+            raise
+        print(f"gpukm: error: {message_of(error, *names)}", file=sys.stderr)
+        return 1
+    finally:
+        warnings.showwarning = show
 
 
 def colors(options: argparse.Namespace) -> int:
     """Reduce images to few colours, each to its own or all to one palette."""
     settings = _settings(options)
-    found = _find(options)
-    if options.importance and len(found) > 1:
-        raise UsageError(f"--importance is for one image, not for {len(found)}")
-    return _convert_all(options, settings, found, palette=None, shared=options.shared)
+    return _convert_all(options, settings, _find(options), palette=None, shared=options.shared)
 
 
 def apply(options: argparse.Namespace) -> int:
@@ -102,7 +116,7 @@ def _convert_all(
     failures: list[Failure] = []
     if palette is None and shared:
         palette, failures = shared_palette(
-            found, settings, _jobs(options, found), options.balance, journal, None, options
+            found, settings, _jobs(options, found), options.balance, journal, options.importance, options
         )
         if palette is None:
             print_results(options, [], [], None, failures)
@@ -139,9 +153,10 @@ def _convert_all(
             if result.shown is not None:
                 shown = sorted([*shown, result.shown], key=lambda one: -one.error)[:MOST_SHOWN]
     in_order = [figures[number] for number in sorted(figures)]
-    if options.report and shown:
-        title = shown[0].name if len(in_order) == 1 else f"{len(in_order)} images"
-        write_report(options.report, shown, title=title, rows=[row(one) for one in in_order], force=options.force)
+    if options.report and in_order:
+        title = in_order[0]["input"] if len(found) == 1 else f"{len(in_order)} images"
+        rows, failed = [row(one) for one in in_order], [failure.message for failure in failures]
+        write_report(options.report, shown, title=title, rows=rows, failed=failed, force=options.force)
         say(options, f"wrote {options.report}")
     if journal is not None:
         journal.remove()
@@ -152,9 +167,30 @@ def _convert_all(
 # -- before the work -------------------------------------------------------------------------------------
 
 
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuse options that would do nothing without another one, or against it; then fill in what was not given."""
+    alone = (
+        ("balance", getattr(options, "shared", True), "--balance is for one palette of all images; give --shared"),
+        ("dither_level", getattr(options, "dither", "") != "none", "--dither-level needs --dither fs, bayer or blue"),
+        ("background", options.alpha == "flatten", "--background needs --alpha flatten"),
+        ("format", getattr(options, "out_dir", None), "--format is for --out-dir; with -o the name's ending decides"),
+    )
+    for name, needed, text in alone:
+        if getattr(options, name, None) is not None and not needed:
+            raise UsageError(text)
+    if getattr(options, "frames", None) == "own" and options.shared:
+        raise UsageError("--frames own is a palette for each frame, --shared one for all images; give one of them")
+    for name, default in (("balance", "pixels"), ("format", "png")):
+        if getattr(options, name, default) is None:
+            setattr(options, name, default)
+
+
 def _settings(options: argparse.Namespace) -> Settings:
-    given = {part.name: getattr(options, part.name) for part in fields(Settings) if hasattr(options, part.name)}
-    settings = replace(Settings(), **given)
+    given = {part.name: getattr(options, part.name, None) for part in fields(Settings)}
+    settings = replace(Settings(), **{name: value for name, value in given.items() if value is not None})
+    if options.command == "palette" and options.colors is None:
+        has_target = any(value is not None for value in (options.target_de, options.target_de_p95, options.min_psnr))
+        settings = replace(settings, colors=_MOST if has_target else 8)
     for color in (*settings.keep, settings.background):
         _usage(parse_hex, color)
     if len(settings.keep) > settings.colors:
@@ -188,6 +224,7 @@ def _outputs(options: argparse.Namespace, found: list[InputFile]) -> list[str | 
         if os.path.exists(options.out_dir) and not os.path.isdir(options.out_dir):
             raise UsageError(f"--out-dir {options.out_dir}: is not a folder")
         outputs = list(_usage(name_outputs, found, options.out_dir, "." + options.format))
+        _say_renamed(options, found, outputs)
     sources = {os.path.realpath(image.path): image.path for image in found}
     for output in [*outputs, options.report]:
         if output is not None and (source := sources.get(os.path.realpath(output))) is not None:
@@ -198,6 +235,14 @@ def _outputs(options: argparse.Namespace, found: list[InputFile]) -> list[str | 
         refuse_links(options.report)
         check_target(options.report, force=options.force)
     return outputs
+
+
+def _say_renamed(options: argparse.Namespace, found: list[InputFile], outputs: Sequence[str | None]) -> None:
+    stems = [os.path.join(options.out_dir, os.path.splitext(image.relative)[0]) for image in found]
+    renamed = [output for stem, output in zip(stems, outputs) if output != f"{stem}.{options.format}"]
+    if renamed:
+        text = f"{len(renamed)} images have the name of another, but for the ending or the folder"
+        say(options, f"{text}; they are written with their own ending, too, such as {renamed[0]}")
 
 
 def _to_be_done(

@@ -295,19 +295,14 @@ def _open(path: PathLike, name: str) -> Any:
     raise OSError(unreadable.errno, unreadable.strerror, name)
 
 
-def _megapixels(pixels: int) -> str:
-    """With all of its digits, so that a little too many can be told from as many as allowed."""
-    return f"{pixels / 1e6:.6f}".rstrip("0").rstrip(".")
-
-
 def _check(image: Any, name: str, max_pixels: int) -> bool:
     """Raise unless it is of a size and kind that can be decoded; return whether it has 16 bits a channel."""
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError(f"{name}: is {width} x {height}, so it has no pixels")
     if width * height > max_pixels:
-        size = f"{width} x {height} = {_megapixels(width * height)} megapixels"
-        raise ImageError(f"{name}: is {size}, more than the {_megapixels(max_pixels)} allowed (--max-megapixels)")
+        size = f"{width} x {height} = {width * height / 1e6:.9g} megapixels"
+        raise ImageError(f"{name}: is {size}, more than the {max_pixels / 1e6:.9g} allowed (--max-megapixels)")
     if image.mode not in _MODES:
         raise ImageError(f"{name}: its pixels are of mode {image.mode}, not 8 or 16 bits a channel; convert it to RGB")
     with _decoding(name, "its frames"):

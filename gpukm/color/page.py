@@ -39,7 +39,8 @@ input[type=range] { width: 100%; margin: .3rem 0 0 }
 </style>
 </head>
 <body>
-<h1>{{title}}</h1>
+{{heading}}
+{{failed}}
 {{note}}
 {{table}}
 {{pictures}}

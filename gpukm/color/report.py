@@ -19,6 +19,7 @@ from gpukm.color.outputs import encode_png
 from gpukm.color.page import PAGE, PICTURE
 from gpukm.color.palette import Palette, to_hex
 from gpukm.color.spaces import ciede2000, lab_of
+from gpukm.color.terminal import printable
 
 MOST_SHOWN = 12  # pictures in a page; each takes some megabytes
 _SIDE = 1400  # pixels of the longer side, at most
@@ -109,7 +110,13 @@ def differences(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[
 
 
 def write_report(
-    path: PathLike, shown: Sequence[Shown], *, title: str, rows: Sequence[Mapping[str, str]] = (), force: bool = False
+    path: PathLike,
+    shown: Sequence[Shown],
+    *,
+    title: str,
+    rows: Sequence[Mapping[str, str]] = (),
+    failed: Sequence[str] = (),
+    force: bool = False,
 ) -> None:
     """Write the page.
 
@@ -121,6 +128,8 @@ def write_report(
     title : str
     rows : sequence of mappings, optional
         A table of all images, one a row, with the same columns; an entry for each image, shown or not.
+    failed : sequence of str, optional
+        What is said of the images that could not be done; all of them are listed.
     force : bool, default=False
         Replace the file if it exists.
 
@@ -133,10 +142,14 @@ def write_report(
     worst = sorted(shown, key=lambda one: (-one.error, one.name))[:MOST_SHOWN]
     pictures = "\n".join(_picture(one) for one in worst)
     stops = ", ".join(f"{color} {100 * at:.0f}%" for at, color in _STOPS)
+    note = f"the worst {len(worst)} of {len(rows)} images." if worst else "none; they were done before this run."
+    alone = [one.name for one in worst] == [title]  # its own heading says it
     fields = {
-        "title": html.escape(title),
-        "table": _table(rows) if len(rows) > 1 else "",
-        "note": f"<p>Shown below: the worst {len(worst)} of {len(rows)} images.</p>" if len(rows) > len(worst) else "",
+        "title": _text(title),
+        "heading": "" if alone else f"<h1>{_text(title)}</h1>",
+        "failed": _failed(failed),
+        "table": "" if len(rows) == len(worst) == 1 else _table(rows),
+        "note": f"<p>Shown below: {note}</p>" if len(rows) > len(worst) else "",
         "pictures": pictures,
         "scale": stops,
     }
@@ -148,7 +161,7 @@ def _picture(one: Shown) -> str:
     width, height = one.size
     scale = "" if one.step == 1 else f" One pixel of each {one.step} × {one.step} is shown."
     fields = {
-        "name": html.escape(one.name),
+        "name": _text(one.name),
         "size": f"{width} × {height} pixels.{scale}",
         "width": str(-(-(width - one.step // 2) // one.step)),
         "before": _embed(one.before),
@@ -156,7 +169,7 @@ def _picture(one: Shown) -> str:
         "heat": _embed(one.heat),
         "swatches": _swatches(one.palette),
         "figures": "".join(
-            f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>" for key, value in one.figures.items()
+            f"<tr><th>{_text(key)}</th><td>{_text(value)}</td></tr>" for key, value in one.figures.items()
         ),
         "count": f"{len(one.palette)} colour{'s' if len(one.palette) != 1 else ''}",
     }
@@ -178,11 +191,22 @@ def _swatches(palette: Palette) -> str:
     return "".join(parts)
 
 
+def _text(text: str) -> str:
+    return html.escape(printable(text))
+
+
+def _failed(messages: Sequence[str]) -> str:
+    if not messages:
+        return ""
+    entries = "".join(f"<li>{_text(message)}</li>" for message in messages)
+    return f"<p>Failed, {len(messages)} image{'s' if len(messages) != 1 else ''}:</p><ul>{entries}</ul>"
+
+
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
-    head = "".join(f"<th>{html.escape(key)}</th>" for key in rows[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(value)}</td>" for value in row.values()) + "</tr>" for row in rows
-    )
+    if not rows:
+        return ""
+    head = "".join(f"<th>{_text(key)}</th>" for key in rows[0])
+    body = "".join("<tr>" + "".join(f"<td>{_text(value)}</td>" for value in row.values()) + "</tr>" for row in rows)
     return f"<table class=list><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

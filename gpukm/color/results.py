@@ -5,12 +5,11 @@ import json
 import sys
 from typing import Any
 
-from gpukm._usage import say
 from gpukm.color.batch import Failure
 from gpukm.color.palette import Palette
 from gpukm.color.palette_files import to_json
 from gpukm.color.targets import QualityError
-from gpukm.color.terminal import color_depth, palette_grid, palette_lines
+from gpukm.color.terminal import color_depth, palette_grid, palette_lines, printable, say
 from gpukm.color.work import Done, LargerError
 
 CODES: dict[type[Exception], int] = {QualityError: 99, LargerError: 98, FileExistsError: 15}
@@ -44,7 +43,7 @@ def print_results(
         own = palettes[0] or palette
         one = figures[0]
         unique = "" if one["unique_colors"] is None else f", {one['unique_colors']} different colours"
-        print(f"{one['input']}: {one['width']} x {one['height']} pixels{unique}, now {one['colors']}")
+        print(f"{printable(one['input'])}: {one['width']} x {one['height']} pixels{unique}, now {one['colors']}")
         if own is not None:
             print_palette(own)
         print(quality(one))
@@ -54,7 +53,7 @@ def print_results(
         worst = sorted(figures, key=lambda one: -one["de_mean"])[:_WORST]
         print(f"{len(figures)} images; the worst, by mean CIEDE2000:")
         for one in worst:
-            print(f"  {one['de_mean']:7.3f}  {one['colors']:3d} colours  {one['input']}")
+            print(f"  {one['de_mean']:7.3f}  {one['colors']:3d} colours  {printable(one['input'])}")
     if figures and all(one["output"] is None for one in figures):
         say(options, "no image is written; give -o FILE or --out-dir FOLDER")
 

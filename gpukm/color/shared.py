@@ -5,12 +5,11 @@ import sys
 import time
 from dataclasses import replace
 
-from gpukm._usage import say
 from gpukm.color.batch import Failure, InputFile, run_all
 from gpukm.color.histogram import Histogram
 from gpukm.color.journal import Journal
 from gpukm.color.palette import Palette
-from gpukm.color.terminal import progress
+from gpukm.color.terminal import progress, say
 from gpukm.color.work import Settings, Task, count, fit
 
 _SECONDS = 20.0  # between two savings of the counts: what a kill costs at most, and far more than a saving takes
@@ -38,7 +37,7 @@ def shared_palette(
     journal : Journal or None
         Where the counts are kept meanwhile.
     importance : str or None
-        For one image: a grey image of how much each pixel counts.
+        A grey image, of the size of all the images: how much each pixel counts.
     options : argparse.Namespace
         quiet.
     """

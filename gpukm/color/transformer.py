@@ -2,10 +2,8 @@
 
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gpukm._sklearn import SklearnProtocols
+from gpukm.color.dither import LEVEL
 from gpukm.color.histogram import Histogram
 from gpukm.color.palette import Palette
 from gpukm.color.pixels import ArrayPixels
@@ -19,7 +17,7 @@ class ColorQuantizer(SklearnProtocols):
     ----------
     colors : int, default=256
         Size of the palette.
-    space, chroma, keep, init, effort, random_state
+    space, chroma, keep, init, effort, alpha, background, random_state, device
         As in `gpukm.color.quantize`.
     dither, dither_level
         How `transform` maps images; rows of colours are never dithered.
@@ -36,7 +34,7 @@ class ColorQuantizer(SklearnProtocols):
     Notes
     -----
     X is an image, as in `gpukm.color.quantize` (grey arrays of two axes excepted), or rows of colours, an array of
-    shape (n, 3) or (n, 4).
+    shape (n, 3) or (n, 4). A list of such is learned as one, each pixel counting alike, and gives a list.
 
     Examples
     --------
@@ -61,8 +59,11 @@ class ColorQuantizer(SklearnProtocols):
         init: str = "wu",
         effort: int = 1,
         dither: str = "none",
-        dither_level: float = 0.8,
+        dither_level: float = LEVEL,
+        alpha: str = "keep",
+        background: str = "#ffffff",
         random_state: Any = 0,
+        device: str = "auto",
     ) -> None:
         self.colors = colors
         self.space = space
@@ -72,18 +73,22 @@ class ColorQuantizer(SklearnProtocols):
         self.effort = effort
         self.dither = dither
         self.dither_level = dither_level
+        self.alpha = alpha
+        self.background = background
         self.random_state = random_state
+        self.device = device
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the palette of X; see the notes of the class."""
+        """Learn the palette of X, or of a list of such; see the notes of the class."""
         return self._learn(Histogram(), X)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Add X to what was seen before and learn the palette of all of it."""
+        """Add X, or a list of such, to what was seen before and learn the palette of all of it."""
         return self._learn(self.histogram_.copy() if self.__sklearn_is_fitted__() else Histogram(), X)
 
     def _learn(self, histogram: Histogram, X: Any) -> Self:
-        histogram.add(_image(X))
+        for image in X if _are_several(X) else [X]:
+            histogram.add(_image(image), alpha=self.alpha, background=self.background)
         palette = histogram.fit(
             self.colors,
             space=self.space,
@@ -92,22 +97,27 @@ class ColorQuantizer(SklearnProtocols):
             init=self.init,
             effort=self.effort,
             random_state=self.random_state,
+            device=self.device,
         )
         self.histogram_, self.palette_ = histogram, palette
         self.n_features_in_ = 4 if histogram.has_alpha else 3
         return self
 
-    def transform(self, X: Any) -> NDArray[np.uint8]:
+    def transform(self, X: Any) -> Any:
         """X in the colours of the palette, of the same shape; (height, width, 3 or 4) for files and PIL images."""
+        if _are_several(X):
+            return [self.transform(one) for one in X]
         colors = self._apply(X).to_array()
         return colors[0] if _is_rows(X) else colors
 
-    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.uint8]:
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Learn the palette of X and return X in its colours."""
         return self.fit(X).transform(X)
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: Any) -> Any:
         """The position in the palette of each pixel or row."""
+        if _are_several(X):
+            return [self.predict(one) for one in X]
         indices = self._apply(X).indices
         return indices[0] if _is_rows(X) else indices
 
@@ -121,6 +131,8 @@ class ColorQuantizer(SklearnProtocols):
             chroma=self.chroma,
             dither=dither,
             dither_level=self.dither_level,
+            alpha=self.alpha,
+            background=self.background,
         )
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -129,6 +141,11 @@ class ColorQuantizer(SklearnProtocols):
     @property
     def _n_features_out(self) -> int:
         return self.palette_.colors.shape[1]
+
+
+def _are_several(X: Any) -> bool:
+    """Whether X is a list of images, files or rows, and not an image in nested lists."""
+    return isinstance(X, list | tuple) and not any(isinstance(one, list | tuple) for one in X)
 
 
 def _is_rows(X: Any) -> bool:
