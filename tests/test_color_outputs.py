@@ -130,6 +130,33 @@ def test_metadata_are_kept_where_the_format_has_places(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("order", [[0, 1, 2], [1, 0, 1], [1, 2, 0]])
+def test_opaque_frames_do_not_show_through_later_ones(tmp_path, ending, order):
+    """Frames without a hole, between others that have one, leave nothing behind."""
+    colors = np.array([[9, 9, 9, 255], [90, 9, 9, 255], [9, 90, 9, 255]], dtype=np.uint8)
+    holes = [colors.copy(), colors.copy()]
+    holes[0][1, 3] = holes[1][2, 3] = 0
+    choices = [Frame(RNG.integers(0, 3, (7, 8)).astype(np.uint8), one, 100) for one in (colors, *holes)]
+    frames = [choices[number] for number in order]
+    path = tmp_path / f"a{ending}"
+    write_image(path, frames)
+    with open_picture(path) as picture:
+        for (pixels, _), wanted in zip(picture.frames(), frames):
+            assert_array_equal(seen(pixels), seen(rgba(wanted)))
+
+
+def test_a_gif_without_room_for_transparency_is_refused(tmp_path):
+    """256 opaque colours in one frame, a hole in another."""
+    full = np.column_stack([np.arange(256)] * 3 + [np.full(256, 255)]).astype(np.uint8)
+    indices = np.zeros((2, 2), dtype=np.uint8)
+    frames = [Frame(indices, full), Frame(indices, full[:1] * np.array([1, 1, 1, 0], dtype=np.uint8))]
+    with pytest.raises(ValueError, match="256 opaque colours has no room .* use 255 colours, or write a .png"):
+        write_image(tmp_path / "a.gif", frames)
+    assert list(tmp_path.iterdir()) == []
+    write_image(tmp_path / "a.png", frames)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("loop", [0, 1, 3])

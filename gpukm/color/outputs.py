@@ -122,6 +122,7 @@ def _transparency(colors: NDArray[np.uint8]) -> bytes | None:
 def _check(frames: Sequence[Frame], ending: str, path: PathLike) -> None:
     if len(frames) == 0:
         raise ValueError(f"{path}: no frames to write")
+    any_holes = _has_holes(frames)
     for frame in frames:
         if frame.indices.shape != frames[0].indices.shape:
             raise ValueError(f"{path}: the frames differ in size: {frames[0].indices.shape} and {frame.indices.shape}")
@@ -135,6 +136,11 @@ def _check(frames: Sequence[Frame], ending: str, path: PathLike) -> None:
             if frame.colors.shape[1] == 4 and not np.isin(frame.colors[:, 3], (0, 255)).all():
                 raise ValueError(
                     f"{path}: GIF has no partly transparent colours; use --alpha threshold, or write a .png"
+                )
+            if any_holes and len(frame.colors) == 256 and not _has_holes([frame]):
+                raise ValueError(
+                    f"{path}: a GIF frame of 256 opaque colours has no room for the transparency of the other frames; "
+                    "use 255 colours, or write a .png"
                 )
         if ending == ".webp" and max(frame.indices.shape) > 16383:
             raise ValueError(f"{path}: a WebP image is at most 16383 pixels wide and high; write a .png")
@@ -161,7 +167,7 @@ def _save_png(file: Any, frames: Sequence[Frame], metadata: Metadata, loop: int)
 
 
 def _save_gif(file: BinaryIO, frames: Sequence[Frame], metadata: Metadata, loop: int) -> None:
-    images = []
+    images, any_holes = [], _has_holes(frames)
     for frame in frames:
         holes = np.flatnonzero(frame.colors[:, 3] == 0) if frame.colors.shape[1] == 4 else np.empty(0, dtype=np.intp)
         indices = frame.indices
@@ -170,10 +176,14 @@ def _save_gif(file: BinaryIO, frames: Sequence[Frame], metadata: Metadata, loop:
         image = to_pillow(Frame(indices, frame.colors[:, :3]))
         if len(holes):
             image.info["transparency"] = int(holes[0])
+        elif any_holes:
+            # what is left of a frame is transparent only if it has a transparent entry, be it unused
+            image.putpalette([*frame.colors[:, :3].ravel().tolist(), 0, 0, 0], "RGB")
+            image.info["transparency"] = len(frame.colors)
         images.append(image)
     keep: dict[str, Any] = {}
     if len(frames) > 1:
-        keep = {"save_all": True, "append_images": images[1:], "disposal": 2 if _has_holes(frames) else 1}
+        keep = {"save_all": True, "append_images": images[1:], "disposal": 2 if any_holes else 1}
         keep["duration"] = [max(20, round(frame.duration / 10) * 10) for frame in frames]  # browsers slow down below 20
         if loop != 1:
             keep["loop"] = 0 if loop == 0 else loop - 1  # GIF counts repetitions
@@ -193,7 +203,7 @@ def _save_webp(file: BinaryIO, frames: Sequence[Frame], metadata: Metadata, loop
 
 
 def _has_holes(frames: Sequence[Frame]) -> bool:
-    return any(frame.colors.shape[1] == 4 and not (frame.colors[:, 3] == 255).all() for frame in frames)
+    return any(_transparency(frame.colors) is not None for frame in frames)
 
 
 _SAVERS: dict[str, Callable[[Any, Sequence[Frame], Metadata, int], None]] = {
