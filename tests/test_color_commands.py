@@ -215,6 +215,7 @@ def test_importance_is_one_grey_image(capsys):
     for name, wrong in (("green", "has colours or"), ("clear", "transparent pixels"), ("moving", "has 2 frames")):
         err = fails(capsys, f"colors photo.png -k 2 --importance {name}.png", 1)
         assert f"{name}.png: " in err and wrong in err
+    assert "--importance none.png: no such file" in fails(capsys, "colors in --out-dir out --importance none.png", 1)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +227,8 @@ def test_importance_is_one_grey_image(capsys):
         ("apply photo.png --palette p.json --dither-level 0.8", "--dither-level needs --dither"),
         ("colors photo.png --background '#000'", "--background needs --alpha flatten"),
         ("palette photo.png --alpha threshold --background '#000'", "--background needs --alpha flatten"),
+        ("palette photo.png --space srgb --chroma 2", "--chroma needs --space oklab, lab or din99"),
+        ("colors photo.png --importance in/a.png -o in/a.png --force", "is the same file as the input in/a.png"),
         ("colors photo.png --format gif -o a.png", "--format is for --out-dir"),
         ("colors photo.png --frames own --shared", "give one of them"),
     ],

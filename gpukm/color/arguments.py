@@ -112,7 +112,7 @@ def _add_search(command: argparse.ArgumentParser, *, colors: str, most: int) -> 
     _add_space(group)
     keep = "colours that are in the palette as they are, such as '#ff0000,#ffffff'"
     group.add_argument("--keep", metavar="COLOURS", type=_colors, default=(), help=keep)
-    effort = "0 is one k-means fit; each step more, up to 4, searches longer (default: %(default)s)"
+    effort = "0 is one k-means fit; 1 to 4 search on, longer where there is more to find (default: %(default)s)"
     group.add_argument("--effort", metavar="N", type=integer(0, 4), default=1, help=effort)
     starts = "starting colours (default: %(default)s)"
     group.add_argument("--init", choices=("wu", "k-means++"), default="wu", help=starts)

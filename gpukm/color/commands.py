@@ -78,7 +78,8 @@ def palette(options: argparse.Namespace) -> int:
         _usage(check_palette_name, output)
         refuse_links(output)
     found = _find(options)
-    check_outputs(list(outputs), [image.path for image in found], options.force)
+    read = [image.path for image in found] + ([options.importance] if options.importance else [])
+    check_outputs(list(outputs), read, options.force)
     journal = _journal(options, settings, found, None)
     made, failures = shared_palette(
         found, settings, _jobs(options, found), options.balance, journal, options.importance, options
@@ -173,6 +174,7 @@ def _check_options(options: argparse.Namespace) -> None:
         ("balance", getattr(options, "shared", True), "--balance is for one palette of all images; give --shared"),
         ("dither_level", getattr(options, "dither", "") != "none", "--dither-level needs --dither fs, bayer or blue"),
         ("background", options.alpha == "flatten", "--background needs --alpha flatten"),
+        ("chroma", options.space not in ("srgb", "linear"), "--chroma needs --space oklab, lab or din99"),
         ("format", getattr(options, "out_dir", None), "--format is for --out-dir; with -o the name's ending decides"),
     )
     for name, needed, text in alone:
@@ -180,6 +182,8 @@ def _check_options(options: argparse.Namespace) -> None:
             raise UsageError(text)
     if getattr(options, "frames", None) == "own" and options.shared:
         raise UsageError("--frames own is a palette for each frame, --shared one for all images; give one of them")
+    if getattr(options, "importance", None) is not None and not os.path.exists(options.importance):
+        raise FileNotFoundError(f"--importance {options.importance}: no such file")
     for name, default in (("balance", "pixels"), ("format", "png")):
         if getattr(options, name, default) is None:
             setattr(options, name, default)
@@ -225,7 +229,8 @@ def _outputs(options: argparse.Namespace, found: list[InputFile]) -> list[str | 
             raise UsageError(f"--out-dir {options.out_dir}: is not a folder")
         outputs = list(_usage(name_outputs, found, options.out_dir, "." + options.format))
         _say_renamed(options, found, outputs)
-    sources = {os.path.realpath(image.path): image.path for image in found}
+    read = [*(image.path for image in found), getattr(options, "importance", None), getattr(options, "palette", None)]
+    sources = {os.path.realpath(path): path for path in read if path is not None}
     for output in [*outputs, options.report]:
         if output is not None and (source := sources.get(os.path.realpath(output))) is not None:
             raise UsageError(f"{output}: is the same file as the input {source}")

@@ -66,8 +66,8 @@ def fit(
     init : {"wu", "k-means++"}, default="wu"
         The start: Wu's boxes, or greedy k-means++. With alpha it is always k-means++.
     effort : int, default=1
-        0 is k-means from one start; 1 to 4 search for better ones at ever more places. How much longer each step takes
-        depends on the image and on `colors`: with few colours 1 has tried all places, and more changes little.
+        0 is k-means from one start; 1 to 4 search for better palettes at ever more places. How much longer each step
+        takes depends on the image and on `colors`: up to 22 of them 1 tries all places, and more changes nothing.
     random_state : int, Generator or None, default=0
         For k-means++; the rest draws nothing.
     device : str, default="auto"

@@ -137,7 +137,7 @@ def quantize(
         The start of the fit.
     effort : int, default=1
         0 is k-means from one start; 1 to 4 search for better palettes at ever more places. How much longer each step
-        takes depends on the image and on `colors`: with few colours 1 has tried all places, and more changes little.
+        takes depends on the image and on `colors`: up to 22 of them 1 tries all places, and more changes nothing.
     target_de, target_de_p95, min_psnr : float, optional
         The smallest palette is made whose mean CIEDE2000, its 95th percentile, and peak signal-to-noise ratio are at
         most and at least this, without dithering.
