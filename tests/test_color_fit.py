@@ -153,6 +153,13 @@ def test_more_effort_and_more_colours_are_no_worse():
     assert errors == sorted(errors, reverse=True)
 
 
+def test_with_few_colours_the_first_effort_tries_everything():
+    """As the docstrings say: 22 colours are the most for which more effort changes nothing."""
+    small = Histogram().add(PHOTO[:12, :12])
+    for k in (2, 22):
+        assert small.fit(k, space="srgb", effort=1).hex == small.fit(k, space="srgb", effort=4).hex
+
+
 def test_refining_never_raises_the_squared_error():
     """And held centroids are held; k centroids come back, however few points there are."""
     rng = np.random.default_rng(1)

@@ -144,6 +144,17 @@ def test_of_many_images_the_worst_are_shown_and_all_are_listed(tmp_path):
     Reader(text)
 
 
+@pytest.mark.parametrize("n_rows", [1, 2])
+def test_a_page_without_pictures_lists_what_was_done(tmp_path, n_rows):
+    """As after a run that went on when all was written; with what failed."""
+    rows = [{"image": f"i{number}.png", "bytes": "9"} for number in range(n_rows)]
+    write_report(tmp_path / "r.html", [], title="t", rows=rows, failed=["a<b>.png: is\x1b damaged", "c.png: too large"])
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    words = " ".join("".join(Reader(text).text).split())
+    assert "Shown below: none; they were done before this run." in words and text.count("<tr><td>i") == n_rows
+    assert "Failed, 2 images:a<b>.png: is\\x1b damaged" in words and text.count("<li>") == 2 and "<h1>t</h1>" in text
+
+
 def test_a_report_is_not_overwritten(tmp_path):
     """Unless force is set."""
     (tmp_path / "r.html").write_text("mine")
