@@ -1,33 +1,31 @@
 """Where mini-batches come from: rows drawn from the samples, wherever these are."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpukm import kernels
+from gpukm._arrays import from_numpy, is_sparse
 from gpukm.array_source import ArraySource
-
-
-class Batch(ArraySource):
-    """Rows drawn from a source, each of weight 1, on the host; bounds, and `frame`, need no new look.
-
-    Parameters
-    ----------
-    source : what they are drawn from
-    rows : (m, d) in its dtype, with repetition
-    frame : None for one about these rows
-    """
-
-    def __init__(self, source: ArraySource, rows: NDArray, frame: kernels.Frame | None = None) -> None:
-        super().__init__(rows, dtype=source.dtype, max_memory=source._memory, n_threads=source._threads)
-        self.engine = host_engine(source)  # that of all batches together: one alone would be few values
-        self._bounds, self._frame = source.bounds(), frame
+from gpukm.sparse_source import SparseSource
 
 
 def host_engine(source: ArraySource) -> str:
     """The engine for rows of a source that are brought to the host."""
     return kernels.engine_name(np, source.n_samples * source.n_features)
+
+
+def rows_of(source: ArraySource, indices: NDArray) -> Any:
+    """Rows by index, on the host, in the compute dtype: (m, d), a sparse matrix where the source is one."""
+    return source.stored(indices) if isinstance(source, SparseSource) else source.rows(indices)
+
+
+def all_rows(source: ArraySource, like: Any) -> Any:
+    """The same for all rows, as an array of the kind of `like`."""
+    rows = rows_of(source, np.arange(source.n_samples))
+    return rows if is_sparse(rows) else from_numpy(rows, like)
 
 
 class Draws:
@@ -54,9 +52,12 @@ class Draws:
         hashes, engine = np.empty(n, np.uint64), host_engine(source)
 
         def visit(start: int, stop: int, scratch: dict) -> None:
-            hashes[start:stop] = kernels.hash_rows(source.host_block(start, stop), engine)
+            if isinstance(source, SparseSource):
+                hashes[start:stop] = source.compressed(start, stop).hashes()
+            else:
+                hashes[start:stop] = kernels.hash_rows(source.host_block(start, stop), engine)
 
-        source.visit(visit)
+        (source.visit_compressed if isinstance(source, SparseSource) else source.visit)(visit)
         order = np.argsort(hashes) if weights is None else np.lexsort((weights, hashes))
         self._order: NDArray[np.integer] = order.astype(np.int32 if n < 2**31 else np.int64)
         self._running: NDArray[np.float64] | None = None
@@ -75,22 +76,29 @@ class Draws:
         at = np.searchsorted(self._running, u * self._running[-1], side="right")
         return self._order[np.minimum(at, len(self._order) - 1)]
 
-    def batch(self, rng: np.random.Generator, count: int) -> Batch:
-        """Draw `count` rows as samples of their own, each of weight 1."""
-        return self._batch(self._source.rows(self.indices(rng, count)))
+    def batch(self, rng: np.random.Generator, count: int) -> ArraySource:
+        """Draw `count` rows as samples of their own, on the host, each of weight 1."""
+        return self._batch(rows_of(self._source, self.indices(rng, count)))
 
-    def batches(self, rng: np.random.Generator, count: int, most: int) -> Iterator[Batch]:
+    def batches(self, rng: np.random.Generator, count: int, most: int) -> Iterator[ArraySource]:
         """Draw `most` batches of `count` rows: what `batch` would draw from `rng` one by one, but not when.
 
         As many as fit in the memory for it are fetched from a stream at once.
         """
         at_once = max(self._source.fetched // count, 1)
         for first in range(0, most, at_once):
-            rows = self._source.rows(self.indices(rng, min(at_once, most - first) * count))
-            for start in range(0, len(rows), count):
+            rows = rows_of(self._source, self.indices(rng, min(at_once, most - first) * count))
+            for start in range(0, rows.shape[0], count):
                 yield self._batch(rows[start : start + count])
 
-    def _batch(self, rows: NDArray) -> Batch:
-        part = Batch(self._source, rows, self._frame)
+    def _batch(self, rows: Any) -> ArraySource:
+        source = self._source
+        options: Any = {"dtype": source.dtype, "max_memory": source._memory, "n_threads": source._threads}
+        if is_sparse(rows):
+            part: ArraySource = SparseSource(rows, **options)
+        else:
+            part = ArraySource(rows, **options)
+            part.engine = host_engine(source)  # that of all batches together: one alone would be few values
+        part._bounds, part._frame = source.bounds(), self._frame  # which need no new look
         self._frame = part.frame  # centred on the first rows drawn: near enough for all
         return part

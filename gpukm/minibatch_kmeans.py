@@ -13,7 +13,7 @@ from gpukm._fitting import FittingCentroids
 from gpukm._opened import open_samples
 from gpukm._sklearn import _UNCHANGED
 from gpukm.array_source import ArraySource
-from gpukm.batches import Draws
+from gpukm.batches import Draws, all_rows
 from gpukm.lloyd import LloydResult, lloyd
 from gpukm.minibatch import State, kept, minibatch, taken_up, update
 from gpukm.minibatch_start import best_start, start_size
@@ -98,7 +98,8 @@ class MiniBatchKMeans(FittingCentroids):
     Rows are drawn by weight, with replacement, in the order of a hash of their content. So the result depends neither
     on the order of the rows nor on the machine; where all weights are whole, 2 is a repeated row, to the bit. (Others
     only say how often rows are drawn.) In `partial_fit` the batch is what it is given, and the order of its rows only
-    matters where a centroid moves to a random one. Batches are brought to the host.
+    matters where a centroid moves to a random one. Batches are brought to the host; those of a SciPy sparse matrix
+    stay sparse, with the bits of dense ones, and a callable `init` gets sparse rows.
 
     X may be a file, rows from `gpukm.open_rows` or a function making blocks, with the bits of a fit in memory: the same
     rows are drawn. A pass over X fetches as many batches as an eighth of `max_memory` holds; where these are few rows,
@@ -122,7 +123,7 @@ class MiniBatchKMeans(FittingCentroids):
     n_steps_: int
     counts_: Array
 
-    _restarts = 3
+    _takes_sparse, _restarts = True, 3
     _weighted_methods = ("fit", "partial_fit", "score")
 
     def __init__(
@@ -281,9 +282,8 @@ class MiniBatchKMeans(FittingCentroids):
         size = start_size(self.init_size, int(self.batch_size), k, draws.n_rows, stacklevel=stacklevel + 1)
 
         def on(part: ArraySource) -> NDArray[Any]:
-            if not callable(self.init) or (part is source and not source.fetched):
-                return start(part, samples.array)
-            return start(part, from_numpy(part.rows(np.arange(part.n_samples)), samples.array))
+            same = not callable(self.init) or (part is source and not source.fetched)
+            return start(part, samples.array if same else all_rows(part, samples.array))
 
         return best_start(source, draws, on, size, n_init or runs, rng, bool(self.verbose))
 

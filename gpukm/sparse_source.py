@@ -57,6 +57,10 @@ class SparseSource(ArraySource):
         """Rows by index, with their zeros; -0.0 becomes 0.0, which it equals."""
         return self._csr.take(indices).dense() + self.dtype.type(0)
 
+    def stored(self, indices: NDArray) -> Any:
+        """Rows by index as a SciPy matrix in the compute dtype, of which the zeros are not stored."""
+        return self._csr.take(indices).matrix()
+
     def visit_compressed(self, task: Callable[[int, int, dict], Any], width: int = 1) -> list[Any]:
         """[task(start, stop, scratch) for each block], on the threads; `width` is how many scores a row gets."""
         stored = len(self._csr.values) // self.n_samples + 1

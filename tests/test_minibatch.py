@@ -313,7 +313,9 @@ def test_check_estimator_passes():
     failed = {each["check_name"]: each["exception"] for each in results if each["status"] == "failed"}
     assert not failed
     passed = {each["check_name"] for each in results if each["status"] == "passed"}
-    assert "check_sample_weight_equivalence_on_dense_data" in passed
+    weights = "check_sample_weight_equivalence_on_"
+    assert {weights + "dense_data", weights + "sparse_data", "check_estimator_sparse_tag"} <= passed
+    assert {"check_estimator_sparse_array", "check_estimator_sparse_matrix"} <= passed
 
 
 def test_metadata_routing_knows_partial_fit():

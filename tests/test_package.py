@@ -95,7 +95,7 @@ ALLOWED = {
     "swap": {"exact", "lloyd", "sources"},
     "refine": {"hartigan_wong", "lloyd", "swap"},
     "minibatch": {"sources"},
-    "batches": {"array_source", "kernels"},
+    "batches": {"_arrays", "array_source", "kernels", "sparse_source"},
     "checkpoint": {"_arrays", "_containers", "_files", "gpukm", "lloyd", "sources"},
     "runs": {"checkpoint", "lloyd", "sources"},
     "_fitted": {"_arrays", "_dask", "_files", "_opened", "_sklearn", "_validation"}

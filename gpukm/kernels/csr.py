@@ -9,6 +9,7 @@ nothing but true ties to be settled by D.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,10 +74,14 @@ class CSR:
 
     def products(self, C: NDArray[np.float64], scale: float = 1.0) -> NDArray[np.float64]:
         """(m, k) float64 of scale x.c for the columns c of C (d, k)."""
+        return self.matrix(self.values.astype(np.float64) * scale) @ C
+
+    def matrix(self, values: NDArray | None = None) -> Any:
+        """The same as a SciPy matrix, or with other values at their places."""
         from scipy.sparse import csr_array
 
-        values = self.values.astype(np.float64) * scale
-        return csr_array((values, self.columns, self.starts), shape=(len(self), self.n_features)) @ C
+        values = self.values if values is None else values
+        return csr_array((values, self.columns, self.starts), shape=(len(self), self.n_features))
 
     def squares(self, scale: float = 1.0) -> NDArray[np.float64]:
         """(m,) float64 of |scale x|^2."""
