@@ -85,21 +85,33 @@ def dtype_name(array: Array) -> str:
     return str(getattr(array.dtype, "name", array.dtype)).rsplit(".", 1)[-1]
 
 
+def as_float64(array: Array, name: str) -> str:
+    """How to write the conversion of an array to float64, in the words of its library."""
+    if type(array).__module__.split(".")[0] == "torch":
+        return f"{name}.double()"
+    if hasattr(array, "astype"):
+        return f"{name}.astype('float64')"
+    library = _arrays.namespace_name(_arrays.array_namespace(array))
+    return f"{library}.astype({name}, {library}.float64)"
+
+
 def check_integers(array: Array, xp: Any, name: str) -> None:
     """Raise for int64 or uint64 values that float64 cannot hold."""
     if dtype_name(array) in ("int64", "uint64") and array.shape[0]:
         for value in (int(xp.max(array)), int(xp.min(array))):
             if abs(value) > EXACT:
-                raise _too_large(value, name)
+                raise _too_large(value, name, as_float64(array, name))
 
 
 def _refuse_container(X: Any, name: str) -> None:
     """Raise for what has a length and a shape, but cannot be read as a dense array as it is."""
     module, kind = type(X).__module__, type(X).__name__
     sparse = module.startswith(("scipy.sparse", "cupyx.scipy.sparse", "sparse."))
-    if sparse or getattr(X, "is_sparse", None) is True:
+    torch = str(getattr(X, "layout", "")).startswith("torch.sparse")
+    if sparse or torch:
+        way = "to_dense" if torch else "todense" if module.startswith("sparse.") else "toarray"
         raise TypeError(
-            f"Sparse data was passed for {name}, but dense data is required. Use {name}.toarray() to convert it to a "
+            f"Sparse data was passed for {name}, but dense data is required. Use {name}.{way}() to convert it to a "
             f"dense array if that fits in memory; else reduce it first, as with sklearn.decomposition.TruncatedSVD."
         )
     if isinstance(X, np.ma.MaskedArray):
@@ -115,10 +127,11 @@ def _refuse_container(X: Any, name: str) -> None:
         raise TypeError(f"{name} is a {package} {kind}, which gpukm cannot read. Pass {name}.{ways[package]}.")
 
 
-def _too_large(value: int, name: str) -> ValueError:
+def _too_large(value: int, name: str, way: str | None = None) -> ValueError:
     return ValueError(
         f"{name} holds the integer {value}, beyond 2**53 = {EXACT}, where float64 skips integers, and gpukm does not "
-        f"round unasked. Subtract an offset from that column (distances stay), or pass {name}.astype('float64')."
+        f"round unasked. Subtract an offset from that column (distances stay), or pass "
+        f"{way or as_float64(np.empty(0), name)}."
     )
 
 

@@ -10,6 +10,7 @@ from gpukm._arrays import from_numpy, to_numpy
 from gpukm._dask import DaskRows, answered_lazily, is_dask_array
 from gpukm._files import PathLike
 from gpukm._opened import answer_in_chunks, open_rows_of, stream_of
+from gpukm._places import check_same_place
 from gpukm._sklearn import SklearnProtocols
 from gpukm.array_source import ArraySource
 from gpukm.chunks import Chunks
@@ -121,7 +122,7 @@ class FittedCentroids(SklearnProtocols):
 
     def _weight(self, sample_weight: Any, samples: validation.Samples) -> NDArray[np.float64] | None:
         """Weights of the rows, or None for ones."""
-        return validation.check_sample_weight(sample_weight, samples.array.shape[0])
+        return validation.check_sample_weight(sample_weight, samples.array.shape[0], samples.array)
 
     def _check_new(self, X: Any, method: str, *, whole: bool = True) -> Any:
         """Return X as checked samples; unless they have to be in memory as a `whole`, `Chunks` where they are large."""
@@ -136,7 +137,7 @@ class FittedCentroids(SklearnProtocols):
             rows = self._samples_of(rows)
             width, like = rows.array.shape[1], rows.array
         validation.check_n_features(width, d, name)
-        validation.check_same_place(like, self.cluster_centers_, f"{name}.{method}")
+        check_same_place(like, self.cluster_centers_, f"{name}.{method}")
         return rows
 
     def _lazy(self, X: Any, out: PathLike | None) -> bool:
@@ -147,7 +148,7 @@ class FittedCentroids(SklearnProtocols):
         self._check_feature_names(X)
         shape: Any = DaskRows(X).shape
         validation.check_n_features(shape[1], int(self.cluster_centers_.shape[1]), type(self).__name__)
-        validation.check_same_place(np.empty(0), self.cluster_centers_, f"{type(self).__name__}.predict")
+        check_same_place(np.empty(0), self.cluster_centers_, f"{type(self).__name__}.predict")
         return True
 
     @property

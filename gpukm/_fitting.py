@@ -153,11 +153,11 @@ class FittingCentroids(FittedCentroids):
         if callable(init):
             return (
                 lambda source, X: validation.check_centroids(
-                    init(X, k, random_state=rng), k, n_features, source.dtype, name="init(...)"
+                    init(X, k, random_state=rng), k, n_features, source.dtype, name="init(...)", X=X
                 ),
                 self._restarts if isinstance(self.n_init, str) else int(self.n_init),
             )
-        given = validation.check_centroids(init, k, n_features, samples.dtype)
+        given = validation.check_centroids(init, k, n_features, samples.dtype, X=samples.array)
         if self.n_init not in ("auto", 1):
             warnings.warn(
                 f"Explicit initial center position passed: performing only one init in {type(self).__name__} "

@@ -260,8 +260,13 @@ class SklearnProtocols:
         return request
 
     def _set_request(self, method: str, sample_weight: bool | str | None) -> Self:
-        import sklearn
-
+        try:
+            import sklearn
+        except ImportError:
+            raise ImportError(
+                f"set_{method}_request is for scikit-learn's meta-estimators, and scikit-learn is not installed: "
+                f"pip install scikit-learn"
+            ) from None
         if not sklearn.get_config()["enable_metadata_routing"]:
             raise RuntimeError(
                 "This method is only available when metadata routing is enabled. You can enable it using "

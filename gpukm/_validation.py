@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm import _arrays
-from gpukm._containers import as_array, as_csr, check_integers, dtype_name
+from gpukm._containers import as_array, as_csr, as_float64, check_integers, dtype_name
+from gpukm._places import check_beside, device_name
 
 Array = Any
 
@@ -90,6 +91,8 @@ def compute_dtype(array: Array, name: str = "X") -> np.dtype[Any]:
             f"Complex data not supported: {name} has dtype {text}.\n"
             f"Pass real numbers, for example the real and imaginary parts as two features each."
         )
+    if kind in ("U", "S"):
+        text = "str" if kind == "U" else "bytes"  # without the length of the longest
     if kind in ("M", "m"):
         way = "Convert dates to numbers first, for example to seconds: (X - X.min()) / numpy.timedelta64(1, 's')."
     elif kind in ("U", "S", "T", "O"):
@@ -97,15 +100,20 @@ def compute_dtype(array: Array, name: str = "X") -> np.dtype[Any]:
     elif getattr(array.dtype, "names", None):
         way = "Make columns of its fields with numpy.lib.recfunctions.structured_to_unstructured."
     else:
-        way = f"Convert it yourself, which may round: {name}.astype('float64')."
+        way = f"Convert it yourself, which may round: {as_float64(array, name)}."
     raise InvalidParameterError(
         f"{name} has dtype {text}; allowed are float16, float32, float64, bool and integers of 8 to 64 bits. {way}"
     )
 
 
-def nonfinite_message(name: str, row: int, column: int, value: float) -> str:
-    """Return the text of the error for a NaN or an infinity, at its first row and column (both from 0)."""
+def nonfinite_message(name: str, row: int, column: int | None, value: float) -> str:
+    """Return the text of the error for a NaN or an infinity, at its first row and column (from 0), None for numbers."""
     what = "NaN" if value != value else f"infinity ({value})"
+    if column is None:
+        return (
+            f"Input {name} contains {what}.\nThe first is at position {row}, counted from 0. Only finite numbers can "
+            f"be clustered: leave such ones out, {name}[numpy.isfinite({name})], and their weights, if there are any."
+        )
     return (
         f"Input {name} contains {what}.\n"
         f"The first is at row {row}, column {column}, both counted from 0. k-means takes finite numbers only: leave "
@@ -127,13 +135,21 @@ def check_finite(samples: Samples, *, name: str = "X", first_row: int = 0) -> No
             raise ValueError(nonfinite_message(name, first_row + start + row, column, float(host[row, column])))
 
 
-def check_sample_weight(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:
-    """None, or float64 weights on the host: finite, not negative, not all zero. A number is the weight of each row."""
+def check_sample_weight(sample_weight: Any, n_samples: int, X: Any = None) -> NDArray[np.float64] | None:
+    """None, or float64 weights on the host: finite, not negative, not all zero. A number is the weight of each row.
+
+    Weights of the namespace of X must lie on its device.
+    """
     if sample_weight is None:
         return None
     if isinstance(sample_weight, Real):
         weight = np.full(n_samples, float(sample_weight))
     else:
+        if isinstance(sample_weight, str):
+            raise TypeError(
+                f"sample_weight is a str, {sample_weight!r}: weights are numbers, one for each row of X, or one number."
+            )
+        check_beside(sample_weight, X, "sample_weight")
         given = as_array(sample_weight, "sample_weight")
         compute_dtype(given, "sample_weight")
         check_integers(given, _arrays.array_namespace(given), "sample_weight")
@@ -174,9 +190,13 @@ def check_enough_samples(n_samples: int, n_clusters: int, sample_weight: NDArray
 
 
 def check_centroids(
-    centroids: Any, n_clusters: int, n_features: int, dtype: np.dtype[Any], *, name: str = "init"
+    centroids: Any, n_clusters: int, n_features: int, dtype: np.dtype[Any], *, name: str = "init", X: Any = None
 ) -> NDArray[Any]:
-    """Return centroids as a new NumPy array of the compute dtype, of the right shape, and finite in that dtype."""
+    """Return centroids as a new NumPy array of the compute dtype, of the right shape, and finite in that dtype.
+
+    Those of the namespace of X must lie on its device.
+    """
+    check_beside(centroids, X, name)
     given = check_samples(centroids, name=name)
     shape = tuple(given.array.shape)
     if shape[0] != n_clusters:
@@ -206,29 +226,11 @@ def check_n_features(n_given: int, n_expected: int, estimator: str) -> None:
         )
 
 
-def check_same_place(X: Array, centroids: Array, caller: str) -> None:
-    """Raise where X is in another namespace, or on another device, than the arrays of the fit."""
-    xp, fitted = _arrays.array_namespace(X), _arrays.array_namespace(centroids)
-    if xp is not fitted:
-        given, wanted = _arrays.namespace_name(xp), _arrays.namespace_name(fitted)
-        way = f"Convert X, for example with {wanted}.asarray(...)"
-    else:
-        given, wanted = f"device {_device(X)}", f"device {_device(centroids)}"
-        way = f"Move X to {wanted}"
-    if not _arrays.is_numpy(fitted):
-        way += "; or pickle and unpickle the model, which then takes NumPy arrays"
-    if given != wanted:
-        raise ValueError(
-            f"Inputs passed to {caller}() must use the same namespace and the same device as those passed to fit(): "
-            f"X is of {given}, the model was fitted on {wanted}. {way}."
-        )
-
-
 def check_device(device: str, X: Array) -> None:
     """Raise where `device`, valid by itself, is not to be had for this X."""
     if device == "cpu" and not _arrays.on_host(X):
         raise ValueError(
-            f"device='cpu', but X lies on {_device(X)}. Use device='auto', which computes where X is, "
+            f"device='cpu', but X lies on {device_name(X)}. Use device='auto', which computes where X is, "
             f"or copy X to the host first."
         )
 
@@ -238,10 +240,6 @@ def check_random_state(random_state: Any) -> np.random.Generator:
     if isinstance(random_state, np.random.RandomState):
         return np.random.default_rng(random_state.randint(0, 2**32, size=4, dtype=np.uint32))
     return np.random.default_rng(random_state)
-
-
-def _device(X: Array) -> str:
-    return str(getattr(X, "device", "cpu"))
 
 
 def _is_bool(value: Any) -> bool:

@@ -214,7 +214,10 @@ class BisectingKMeans(FittingCentroids):
         )
         with warnings.catch_warnings():  # that a split left a side empty is said of the whole, at the end
             warnings.simplefilter("ignore", exception_class(ConvergenceWarning))
-            return inner.fit(X, sample_weight=weight)
+            try:
+                return inner.fit(X, sample_weight=weight)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt("the tree is not whole: the attributes are as they were before fit") from None
 
     def predict(self, X: Any) -> Array:  # type: ignore[override]  # the whole of X in memory
         """Return the leaf of each row, found by going down the tree to the nearer of two centroids at each node.

@@ -1,7 +1,6 @@
 """KMeans: parameters, which source, the runs, and the attributes. No arithmetic on X."""
 
 import os
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -55,14 +54,15 @@ class KMeans(FittingCentroids):
         Print a line for each start and iteration.
     random_state : None, int, numpy.random.Generator, RandomState, SeedSequence or BitGenerator, default=None
         Source of the random draws, which are the same on every engine. A Generator is advanced; from a RandomState one
-        seed is drawn. None takes fresh entropy.
+        seed is drawn. None takes fresh entropy. What is drawn depends on the rows' contents in the dtype they are
+        computed in: float32 and float64 copies of the same values start from different rows, also with one seed.
     copy_x : bool, default=True
         For scikit-learn's sake: X is never changed, and never copied as a whole, either way.
     algorithm : {"lloyd", "elkan", "hartigan-wong", "macqueen"}, default="lloyd"
-        "elkan" has the result of "lloyd". This version has no separate engine for it: it warns and runs Lloyd's. R's
-        "hartigan-wong" (1979; R's default; better optima) moves one row at a time where that lowers the inertia,
-        "macqueen" (1967) to the nearest of the running means: on the CPU, in a copy of the distinct rows, until none
-        moves, whatever `tol`.
+        "elkan" is Lloyd's here: Elkan's (2003) has the same result in exact arithmetic, and bounds that save work are
+        kept anyway where they do. R's "hartigan-wong" (1979; R's default; better optima) moves one row at a time where
+        that lowers the inertia, "macqueen" (1967) to the nearest of the running means: on the CPU, in a copy of the
+        distinct rows, until none moves, whatever `tol`.
     device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
         Where to compute. "auto" is where X is: CuPy arrays, and torch's on a GPU where CuPy is installed, run on the
         CUDA engine. "cuda" and "cuda:N" copy an X on the host to that GPU.
@@ -188,13 +188,6 @@ class KMeans(FittingCentroids):
         rng = validation.check_random_state(self.random_state)
         drawn_from = rng.bit_generator.state
         start, n_init = self._start(samples, rng)
-        if self.algorithm == "elkan":
-            warnings.warn(
-                "algorithm='elkan' has no engine of its own in this version: Lloyd's runs, with the same result. "
-                "Use algorithm='lloyd'.",
-                stacklevel=3,
-            )
-
         source.look()  # raises for NaN and infinity
         source.arrange(int(self.n_clusters))
         if checkpoint is not None:

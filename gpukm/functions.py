@@ -165,13 +165,12 @@ def kmeans_plusplus(
     n_clusters: int,
     *,
     sample_weight: Any = None,
+    x_squared_norms: Any = None,
     random_state: Any = None,
     n_local_trials: int | None = None,
     max_memory: int = 64 * 2**20,
 ) -> tuple[Array, Array]:
     """Choose rows of X as starting centroids by greedy k-means++ (Arthur & Vassilvitskii 2007).
-
-    scikit-learn's `x_squared_norms` is left out: the distances here are not computed from norms.
 
     Parameters
     ----------
@@ -181,6 +180,8 @@ def kmeans_plusplus(
         Rows to choose.
     sample_weight : array-like of shape (n_samples,), a number or None, default=None
         Weights of the rows: a row is drawn by its weight times its squared distance to those chosen.
+    x_squared_norms : ignored
+        For scikit-learn's sake: the distances here are not computed from norms.
     random_state : as in `gpukm.KMeans`, default=None
         Source of the random draws.
     n_local_trials : int or None, default=None
@@ -197,7 +198,7 @@ def kmeans_plusplus(
     parameters = {"n_clusters": n_clusters, "random_state": random_state, "n_local_trials": n_local_trials}
     validation.check_parameters("kmeans_plusplus", parameters | {"max_memory": max_memory})
     samples = validation.check_samples(X, sparse=True)
-    weight = validation.check_sample_weight(sample_weight, samples.array.shape[0])
+    weight = validation.check_sample_weight(sample_weight, samples.array.shape[0], samples.array)
     validation.check_enough_samples(samples.array.shape[0], n_clusters, weight)
     rng = validation.check_random_state(random_state)
     source = source_of(samples, weight, max_memory=int(max_memory))

@@ -246,7 +246,7 @@ class MiniBatchKMeans(FittingCentroids):
         else:
             validation.check_parameters(type(self).__name__, self.get_params(deep=False))
             samples = self._check_new(X, "partial_fit")
-            weight = validation.check_sample_weight(sample_weight, samples.array.shape[0])
+            weight = self._weight(sample_weight, samples)
             centroids, rng = to_numpy(self.cluster_centers_), self._rng
             dtype = np.result_type(samples.dtype, centroids.dtype)
             source = self._samples(samples._replace(dtype=dtype), weight)

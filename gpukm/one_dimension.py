@@ -139,23 +139,24 @@ def otsu_threshold(x: Any, *, sample_weight: Any = None) -> float:
     array = as_array(x, "x")
     flat = array if array.ndim == 1 else array_namespace(array).reshape(array, (-1,))
     weight = None if sample_weight is None else np.ravel(to_numpy(as_array(sample_weight, "sample_weight")))
-    best = _partition(flat, 2, weight)
+    best = _partition(flat, 2, weight, "a threshold tells two apart at least.")
     return float(best.values[best.starts[1] - 1])
 
 
-def _partition(x: Any, k: Any, sample_weight: Any) -> _Sorted:
-    """Check and sort the numbers, and find the best partition."""
+def _partition(x: Any, k: Any, sample_weight: Any, too_few: str = "") -> _Sorted:
+    """Check and sort the numbers, and find the best partition; `too_few` is what to say where they are fewer than k."""
     given = as_array(x, "x")
     column = array_namespace(given).reshape(given, (-1, 1)) if given.ndim == 1 else given
-    samples = validation.check_samples(column, name="x")
+    validation.check_samples(column, name="x")
     if column.shape[1] != 1:
         raise ValueError(f"x has {column.shape[1]} features; numbers have one. For more, use gpukm.KMeans.")
     validation.check_parameters("kmeans_1d", {"n_clusters": k})
-    validation.check_finite(samples, name="x")
     n = int(column.shape[0])
-    weight = validation.check_sample_weight(sample_weight, n)
+    weight = validation.check_sample_weight(sample_weight, n, given)
     source = ArraySource(to_numpy(column), weight, dtype=np.float64)
     v = source.host_block(0, n)[:, 0] + 0.0
+    for place in np.flatnonzero(~np.isfinite(v))[:1]:
+        raise ValueError(validation.nonfinite_message("x", int(place), None, float(v[place])))
     if weight is None:
         values, counts = np.unique(v, return_counts=True)
         weights = counts.astype(np.float64)
@@ -165,10 +166,8 @@ def _partition(x: Any, k: Any, sample_weight: Any) -> _Sorted:
         new = np.flatnonzero(np.append(True, v[order[1:]] != v[order[:-1]]))
         values, weights = v[order[new]], np.add.reduceat(weight[order], new)
     if len(values) < k:
-        raise ValueError(
-            f"x has {len(values)} different numbers (of positive weight), fewer than n_clusters={k}. "
-            f"Pass an n_clusters of at most {len(values)}."
-        )
+        text = f"fewer than n_clusters={k}. Pass an n_clusters of at most {len(values)}."
+        raise ValueError(f"x has {len(values)} different numbers (of positive weight); {too_few or text}")
     return _Sorted(values, weights, _best_starts(values, weights, int(k)), source, given)
 
 

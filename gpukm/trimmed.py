@@ -134,7 +134,7 @@ class TrimmedKMeans(FittedCentroids):
         elif callable(self.init):
             raise TypeError("init of TrimmedKMeans may be a name or an array; call the function, and pass its result.")
         else:
-            given = validation.check_centroids(self.init, k, n_features, samples.dtype)
+            given = validation.check_centroids(self.init, k, n_features, samples.dtype, X=samples.array)
             starts = [lambda: given]
         best = min((_run(source, start(), trim, int(self.max_iter)) for start in starts), key=lambda run: run.inertia)
 

@@ -76,6 +76,22 @@ def test_splits_are_those_of_scikit_learn(strategy):
     assert ours.score(new) == pytest.approx(theirs.score(new))
 
 
+@pytest.mark.parametrize("fitted", [False, True])
+def test_an_interrupt_leaves_what_was_there(fitted):
+    """A tree that is not whole is no model: Ctrl-C says so, and the attributes are those of before, or none."""
+
+    def interrupt(iteration):
+        raise KeyboardInterrupt
+
+    model = BisectingKMeans(5, random_state=0)
+    if fitted:
+        model.fit(blobs(seed=4))
+    before = dict(vars(model), callback=interrupt)
+    with pytest.raises(KeyboardInterrupt, match="the attributes are as they were before fit"):
+        model.set_params(callback=interrupt).fit(blobs())
+    assert vars(model) == before and hasattr(model, "labels_") == fitted
+
+
 def test_two_clusters_are_those_of_k_means():
     """The one split is a fit of KMeans with the same draws."""
     X = blobs()

@@ -207,12 +207,12 @@ def test_random_states_repeat_or_advance():
         assert (start(state) != start(state)).any()
 
 
-def test_elkan_is_lloyd_and_says_so():
-    """scikit-learn's other algorithm has the same result; that it has no engine here is not kept quiet."""
+@pytest.mark.parametrize("n_clusters", [1, 3])
+def test_elkan_is_lloyd(n_clusters):
+    """scikit-learn's other algorithm has the same result, and nothing is said of it."""
     X = blobs()
-    with pytest.warns(UserWarning, match="algorithm='elkan' has no engine of its own"):
-        model = KMeans(3, algorithm="elkan", random_state=0).fit(X)
-    assert_same_fit(model, KMeans(3, random_state=0).fit(X))
+    model = KMeans(n_clusters, algorithm="elkan", random_state=0).fit(X)
+    assert_same_fit(model, KMeans(n_clusters, random_state=0).fit(X))
 
 
 def test_too_few_distinct_rows_are_warned_of():
@@ -488,8 +488,8 @@ def test_a_warning_points_at_the_caller():
         model.predict(np.ones((2, 1)))
         KMeans(3, random_state=0).fit(np.zeros((4, 1)))
         KMeans(3, random_state=0).fit_predict(np.zeros((4, 1)))
-        KMeans(1, init=[[0.0]], n_init=2, algorithm="elkan").fit(np.zeros((4, 1)))
-    assert [each.filename for each in record] == 5 * [__file__]
+        KMeans(1, init=[[0.0]], n_init=2).fit(np.zeros((4, 1)))
+    assert [each.filename for each in record] == 4 * [__file__]
 
 
 # functions
@@ -518,6 +518,13 @@ def test_kmeans_plusplus_chooses_rows(as_array):
     weight[[3, 50, 120]] = 1
     drawn = kmeans_plusplus(as_array(X), 3, sample_weight=weight, random_state=1, n_local_trials=4)[1]
     assert sorted(np.asarray(drawn).tolist()) == [3, 50, 120]
+
+
+def test_kmeans_plusplus_takes_norms_and_needs_none():
+    """As scikit-learn's is called by its users, with the same draws."""
+    X = blobs()
+    found = kmeans_plusplus(X, 3, x_squared_norms=(X**2).sum(axis=1), random_state=2)
+    np.testing.assert_array_equal(found[1], kmeans_plusplus(X, 3, random_state=2)[1])
 
 
 def test_kmeans_plusplus_checks_what_it_is_given():

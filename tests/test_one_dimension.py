@@ -172,7 +172,7 @@ def test_otsu_maximizes_the_variance_between(seed, levels):
 @pytest.mark.parametrize(
     ("x", "options", "message"),
     [
-        ([1.0, 1.0, 2.0], {"n_clusters": 3}, "2 different numbers .* fewer than n_clusters=3"),
+        ([1.0, 1.0, 2.0], {"n_clusters": 3}, "2 different numbers .*; fewer than n_clusters=3"),
         ([1.0, 2.0], {"n_clusters": 2, "sample_weight": [1.0, 0.0]}, "1 different numbers"),
         ([1.0, np.nan], {"n_clusters": 1}, "x contains NaN"),
         ([[1.0, 2.0]], {"n_clusters": 1}, "x has 2 features"),
@@ -189,5 +189,17 @@ def test_it_refuses(x, options, message):
 
 def test_a_constant_image_has_no_threshold():
     """There is nothing to tell apart."""
-    with pytest.raises(ValueError, match="1 different numbers"):
+    with pytest.raises(ValueError, match="1 different numbers .*; a threshold tells two apart") as error:
         otsu_threshold(np.full((4, 4), 7))
+    assert "n_clusters" not in str(error.value)
+
+
+@pytest.mark.parametrize("x", [[1.0, np.nan, 2.0, np.inf], [[3.0], [-np.inf], [4.0]]])
+def test_what_is_not_finite_is_named_by_its_position(x):
+    """And the advice given works on what was given, numbers in one column too."""
+    x = np.array(x)
+    with pytest.raises(ValueError, match=r"position 1, counted from 0.* x\[numpy.isfinite\(x\)\]"):
+        kmeans_1d(x, 2)
+    assert kmeans_1d(x[np.isfinite(x)], 2)[2] == 0
+    with pytest.raises(ValueError, match="position 3,"):
+        otsu_threshold([[1, 2, 3], [np.nan, 4, 5]])

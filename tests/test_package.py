@@ -69,7 +69,8 @@ ALLOWED = {
     "_containers": {"_arrays"},
     "_csv": {"_columns", "_files"},
     "_sklearn": {"_arrays", "_containers"},
-    "_validation": {"_arrays", "_containers"},
+    "_places": {"_arrays"},
+    "_validation": {"_arrays", "_containers", "_places"},
     "kernels": {"_extras"} | ARRAYS,
     "sources": {"exact"},  # the interface; what it is for arrays comes next
     "_blocks": {"_half", "_threads", "sources"} | ARRAYS,
@@ -98,7 +99,7 @@ ALLOWED = {
     "batches": {"_arrays", "array_source", "kernels", "sparse_source"},
     "checkpoint": {"_arrays", "_containers", "_files", "gpukm", "lloyd", "sources"},
     "runs": {"checkpoint", "lloyd", "sources"},
-    "_fitted": {"_arrays", "_dask", "_files", "_opened", "_sklearn", "_validation"}
+    "_fitted": {"_arrays", "_dask", "_files", "_opened", "_places", "_sklearn", "_validation"}
     | {"array_source", "chunks", "placing", "readers"},
     "_fitting": BELOW_ESTIMATORS - {"_fitting", "hartigan_wong", "macqueen"},
     "transfers": {"array_source", "exact", "kernels", "lloyd", "sources"},

@@ -282,6 +282,12 @@ def test_it_works_without_scikit_learn():
             assert "pip install -U scikit-learn" in str(error)
         else:
             raise AssertionError("no error")
+        try:
+            model.set_fit_request(sample_weight=True)
+        except ImportError as error:
+            assert "set_fit_request is for" in str(error) and "pip install scikit-learn" in str(error)
+        else:
+            raise AssertionError("no error")
         """
     )
 

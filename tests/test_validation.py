@@ -1,6 +1,7 @@
 """The checks at the public edge: what is taken as it is, and what each message says."""
 
 import re
+import warnings
 from decimal import Decimal
 from fractions import Fraction
 
@@ -14,9 +15,10 @@ import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpukm import BisectingKMeans, KMeans, MiniBatchKMeans, SphericalKMeans, _places, kmeans_plusplus, seeding
 from gpukm import _validation as validation
-from gpukm import seeding
 from gpukm._containers import feature_names
+from gpukm.trimmed import TrimmedKMeans
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -152,7 +154,8 @@ def test_large_floats_are_no_integers():
     [
         (np.ones((2, 2), complex), "Complex data not supported"),
         (np.array([[1 + 2j]], object), "Complex data not supported"),
-        (np.array([["a", "b"]]), "has dtype str.*Encode strings"),
+        (np.array([["a", "b"]]), "has dtype str;.*Encode strings"),
+        (np.array([[b"a", b"b" * 99]]), "has dtype bytes;.*Encode strings"),
         ([["a", 1.5]], "Encode strings"),
         (pd.DataFrame({"a": ["x", "y"]}), r"could not convert string to float: 'x': X\[0, 0\] is 'x'"),
         (np.array([[{"foo": "bar"}]], object), r"argument must be .* string.* number.*X\[0, 0\]"),
@@ -231,7 +234,7 @@ def test_the_first_non_finite_value_is_named(rows, columns, data, value, dtype):
         ([1e-40, 1.0, 1.0], "set the least ones to 0"),
         ([1j, 1.0, 1.0], "Complex data not supported"),
         (["a", "b", "c"], "sample_weight has dtype str"),
-        ("balanced", "sample_weight is a str"),
+        ("balanced", "sample_weight is a str, 'balanced': weights are numbers, one for each row"),
         ([2**60, 1, 1], r"sample_weight holds the integer 1152921504606846976, beyond 2\*\*53"),
         (pd.DataFrame({"w": [1.0, 1.0, 1.0]}), r"shape == \(3, 1\)"),
     ],
@@ -381,10 +384,10 @@ def test_namespaces_and_devices_are_not_mixed():
     there = array_api_strict.ones((2, 2), device=array_api_strict.Device("device1"))
     message = r"KMeans.predict\(\) must use the same namespace.*X is of numpy.*array_api_strict.asarray"
     with pytest.raises(ValueError, match=message):
-        validation.check_same_place(np.ones((2, 2)), here, "KMeans.predict")
+        _places.check_same_place(np.ones((2, 2)), here, "KMeans.predict")
     with pytest.raises(ValueError, match="X is of device .*device1.*fitted on device .*CPU_DEVICE.*Move X"):
-        validation.check_same_place(there, here, "KMeans.predict")
-    validation.check_same_place(here, here, "KMeans.predict")
+        _places.check_same_place(there, here, "KMeans.predict")
+    _places.check_same_place(here, here, "KMeans.predict")
 
 
 # feature names
@@ -399,3 +402,47 @@ def test_feature_names_are_strings_or_none():
         assert feature_names(unnamed) is None
     with pytest.raises(TypeError, match="only supported if all input features have string names"):
         feature_names(pd.DataFrame([[1, 2]], columns=["a", 0]))
+
+
+def test_arguments_lie_beside_X():
+    """Weights and starts on another device of the same library are refused by every fit; NumPy's are copied there."""
+    there = array_api_strict.Device("device1")
+    X = np.arange(12.0).reshape(6, 2)
+    here, other = array_api_strict.asarray(X), array_api_strict.asarray(X, device=there)
+    weight, far_weight = array_api_strict.ones(6), array_api_strict.ones(6, device=there)
+    for estimator in (KMeans, MiniBatchKMeans, BisectingKMeans, SphericalKMeans):
+        model = estimator(2, random_state=0).fit(here, sample_weight=weight)
+        calls = [model.fit, model.score] + ([model.partial_fit] if estimator is MiniBatchKMeans else [])
+        for call in calls:
+            with pytest.raises(ValueError, match="sample_weight lies on device .*device1.*Move sample_weight"):
+                call(here, sample_weight=far_weight)
+        estimator(2, random_state=0).fit(other, sample_weight=np.ones(6))
+    with pytest.raises(ValueError, match="sample_weight lies on device"):
+        kmeans_plusplus(other, 2, sample_weight=weight)
+    for estimator in (KMeans, MiniBatchKMeans, SphericalKMeans, TrimmedKMeans):
+        with pytest.raises(ValueError, match="init lies on device .*CPU_DEVICE.*, X on device .*device1"):
+            estimator(2, init=here[:2, :]).fit(other)
+        estimator(2, init=X[:2]).fit(other)
+    with pytest.raises(ValueError, match=r"init\(\.\.\.\) lies on device"):
+        KMeans(2, init=lambda X, n_clusters, random_state: here[:2, :]).fit(other)
+
+
+def test_advice_is_in_the_words_of_the_library():
+    """What is told can be done: the methods named exist, and give what is taken."""
+    torch = pytest.importorskip("torch")
+    X = torch.ones((3, 2), dtype=torch.bfloat16)
+    with pytest.raises(TypeError, match=r"bfloat16.*: X\.double\(\)\."):
+        validation.check_samples(X)
+    validation.check_samples(X.double())
+    for large in (torch.full((2, 2), 2**60), array_api_strict.full((2, 2), 2**60)):
+        with pytest.raises(ValueError, match="beyond") as error:
+            validation.check_samples(large)
+        way = re.search("or pass (.*)\\.$", str(error.value)).group(1)
+        validation.check_samples(eval(way, {"X": large, "array_api_strict": array_api_strict}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, that this is beta
+        kinds = torch.eye(3).to_sparse(), torch.eye(3).to_sparse_csr(), torch.eye(3).to_sparse_csc()
+    for stored in kinds:
+        with pytest.raises(TypeError, match=r"Sparse data was passed for X.*X\.to_dense\(\)"):
+            validation.check_samples(stored)
+        validation.check_samples(stored.to_dense())
