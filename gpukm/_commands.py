@@ -3,12 +3,15 @@
 import argparse
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpukm._files import atomic_write
+from gpukm._nonfinite import NonFiniteError
 from gpukm._progress import progress
 from gpukm._rows import CastRows, RowReader, WithoutMissing
 from gpukm._usage import UsageError, check_outputs, say
@@ -50,7 +53,8 @@ def fit(options: argparse.Namespace) -> None:
         say(options, f"going on from {options.checkpoint}")
     rows, most = values.shape[0], options.max_iter
     with progress(verbose=options.verbose, quiet=options.quiet, n_samples=rows, max_iter=most) as callback:
-        model.set_params(callback=callback).fit(values)
+        with _in_file(options, table):
+            model.set_params(callback=callback).fit(values)
     table = _after_reading(options, table)
     model.set_params(callback=None, checkpoint=None)
     if table.names is not None:
@@ -82,10 +86,12 @@ def predict(options: argparse.Namespace) -> None:
     if isinstance(table.values, RowReader):
         table.values.column_names = None
         if options.output and options.output.lower().endswith(".npy") and not options.drop_missing:
-            labels = model.predict(table.values, out=options.output, force=options.force)
+            with _in_file(options, table):
+                labels = model.predict(table.values, out=options.output, force=options.force)
             say(options, f"wrote {options.output}: {len(labels)} labels")
             return
-    labels = model.predict(table.values)
+    with _in_file(options, table):
+        labels = model.predict(table.values)
     labels = _in_file_order(labels, _after_reading(options, table))
     if options.output:
         _write_labels(options.output, labels, options.force)
@@ -105,7 +111,7 @@ def _read(options: argparse.Namespace, columns: Any) -> Table:
     suffix = os.path.splitext(options.data)[1].lower()
     whole = suffix in SUFFIXES or suffix not in ROW_SUFFIXES
     if whole:
-        check_file(options.data)
+        check_file(options.data, ROW_SUFFIXES)
     elif options.delimiter is not None or options.header is not None:
         raise UsageError(f"{options.data}: --delimiter and --header have no meaning for {suffix} files")
     if suffix in ROW_SUFFIXES and options.delimiter is options.header is None:
@@ -139,6 +145,29 @@ def _say_left_out(options: argparse.Namespace, table: Table) -> None:
     if table.kept is not None:
         left_out = int(np.count_nonzero(~table.kept))
         say(options, f"left out {left_out} of {len(table.kept)} rows, which have missing values")
+
+
+@contextmanager
+def _in_file(options: argparse.Namespace, table: Table) -> Iterator[None]:
+    """Where a value is not finite, say so in terms of the file and of the command's options."""
+    try:
+        yield
+    except NonFiniteError as error:
+        assert error.column is not None
+        row, column = str(error.row + 1), f"column {error.column + 1}"
+        if table.names is not None:
+            column = f"column {table.names[error.column]!r}"
+        elif options.columns is not None:
+            column += " of --columns"
+        if table.kept is not None:
+            row = str(int(np.flatnonzero(table.kept)[error.row]) + 1)
+        elif isinstance(table.values, WithoutMissing):
+            row += " of those without missing values"
+        if error.value != error.value:
+            what = "missing value (nan); --drop-missing leaves such rows out"
+        else:
+            what = f"{error.value} is not finite; remove the row or choose other columns (--columns)"
+        raise ValueError(f"{options.data}: row {row}, {column}: {what}") from error
 
 
 def _has_names(options: argparse.Namespace) -> bool:

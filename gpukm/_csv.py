@@ -65,6 +65,7 @@ class _Reader:
                 if len(row) != width:
                     raise ValueError(
                         f"{self.path}: line {line} has {len(row)} field(s) where line {first[0]} has {width}"
+                        + _other_delimiter(first[1], row)
                     )
                 cells = row if self.columns is None else [row[position] for position in self.chosen]
                 try:
@@ -107,14 +108,23 @@ class _Reader:
 
     def _advice(self, row: list[str], cell: str) -> str:
         """The way out: the columns that have a number in this line, or another delimiter."""
-        if len(row) == 1 and (other := next((mark for mark in ";\t|," if mark in cell), None)):
-            return f"the fields seem to be separated by {other!r}: give delimiter= (--delimiter)"
+        if len(row) == 1 and (other := _other_delimiter(row)):
+            return other.removeprefix("; ")
         usable = [position for position, text in enumerate(row) if _is_number(text.strip())]
         if not usable:
             return "no field of this line is"
         shown = [str(position + 1) if self.names is None else self.names[position] for position in usable[:12]]
         more = ",..." if len(usable) > 12 else ""
         return f"choose numeric columns with columns= (--columns): {','.join(shown)}{more}"
+
+
+def _other_delimiter(*lines: list[str]) -> str:
+    """What to say where all these lines have a character that may stand between their fields, or ""."""
+    marks = ";\t|" + "," * (len(lines[0]) == 1)  # commas in several fields are rather those of decimal numbers
+    for mark in marks:
+        if all(any(mark in cell for cell in line) for line in lines):
+            return f"; the fields seem to be separated by {mark!r}: give delimiter= (--delimiter)"
+    return ""
 
 
 def _is_number(cell: str) -> bool:

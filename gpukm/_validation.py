@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from gpukm import _arrays
 from gpukm._containers import as_array, as_csr, as_float64, check_integers, dtype_name
+from gpukm._nonfinite import nonfinite
 from gpukm._places import check_beside, device_name
 
 Array = Any
@@ -106,21 +107,6 @@ def compute_dtype(array: Array, name: str = "X") -> np.dtype[Any]:
     )
 
 
-def nonfinite_message(name: str, row: int, column: int | None, value: float) -> str:
-    """Return the text of the error for a NaN or an infinity, at its first row and column (from 0), None for numbers."""
-    what = "NaN" if value != value else f"infinity ({value})"
-    if column is None:
-        return (
-            f"Input {name} contains {what}.\nThe first is at position {row}, counted from 0. Only finite numbers can "
-            f"be clustered: leave such ones out, {name}[numpy.isfinite({name})], and their weights, if there are any."
-        )
-    return (
-        f"Input {name} contains {what}.\n"
-        f"The first is at row {row}, column {column}, both counted from 0. k-means takes finite numbers only: leave "
-        f"such rows out, {name}[numpy.isfinite({name}).all(axis=1)], or fill them in, as sklearn.impute does."
-    )
-
-
 def check_finite(samples: Samples, *, name: str = "X", first_row: int = 0) -> None:
     """Raise for a NaN or an infinity, naming the first; its row is counted from `first_row`."""
     array, xp, _ = samples
@@ -132,7 +118,7 @@ def check_finite(samples: Samples, *, name: str = "X", first_row: int = 0) -> No
         if not bool(xp.all(xp.isfinite(block))):
             host = np.asarray(_arrays.to_numpy(block), dtype=np.float64)
             row, column = (int(index) for index in np.argwhere(~np.isfinite(host))[0])
-            raise ValueError(nonfinite_message(name, first_row + start + row, column, float(host[row, column])))
+            raise nonfinite(name, first_row + start + row, column, float(host[row, column]))
 
 
 def check_sample_weight(sample_weight: Any, n_samples: int, X: Any = None) -> NDArray[np.float64] | None:

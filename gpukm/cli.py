@@ -33,8 +33,11 @@ _EXAMPLES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (by default that of the process) and return the exit code."""
+    parser = _parser()
     try:
-        options = _parser().parse_args(argv)
+        if next(iter(sys.argv[1:] if argv is None else argv), None) == "quantize":
+            parser.error("quantize is called colors now, see gpukm colors --help")
+        options = parser.parse_args(argv)
     except SystemExit as exit_:  # argparse has printed usage, help or version
         return int(exit_.code or 0)
     try:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gpukm import kernels
-from gpukm._validation import nonfinite_message
+from gpukm._nonfinite import nonfinite
 from gpukm.array_source import ArraySource
 from gpukm.exact import Grid, Sums
 from gpukm.kernels import cuda
@@ -55,7 +55,7 @@ class DeviceSource(ArraySource):
         if bad < self.n_samples * self.n_features:
             row, column = divmod(bad, self.n_features)
             value = float(self.gpu.to_host(self.device_rows[row, column]))
-            raise ValueError(nonfinite_message("X", row, column, value))
+            raise nonfinite("X", row, column, value)
         return low, high
 
     def _column_sums(self) -> Sums:

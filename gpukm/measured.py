@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpukm import kernels
 from gpukm._blocks import Blocks
-from gpukm._validation import nonfinite_message
+from gpukm._nonfinite import nonfinite
 from gpukm.exact import Grid, Sums, check_range, sums_like
 from gpukm.sources import ColumnStats
 
@@ -67,7 +67,7 @@ class Measured(Blocks):
         for start in range(0, self.n_samples, 4096):
             X = self.host_block(start, min(start + 4096, self.n_samples))
             for row, column in np.argwhere(~np.isfinite(X))[:1]:
-                raise ValueError(nonfinite_message("X", start + int(row), int(column), float(X[row, column])))
+                raise nonfinite("X", start + int(row), int(column), float(X[row, column]))
 
     def look(self) -> None:
         """Look at the values: raises as `bounds` does. The statistics will be wanted."""

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from gpukm import _validation as validation
 from gpukm._arrays import array_namespace, from_numpy, to_numpy
 from gpukm._containers import as_array
+from gpukm._nonfinite import nonfinite
 from gpukm.array_source import ArraySource
 from gpukm.exact import MAX_LIMBS, Grid, double_double, sums_like, two_product
 from gpukm.lloyd import lloyd
@@ -156,7 +157,7 @@ def _partition(x: Any, k: Any, sample_weight: Any, too_few: str = "") -> _Sorted
     source = ArraySource(to_numpy(column), weight, dtype=np.float64)
     v = source.host_block(0, n)[:, 0] + 0.0
     for place in np.flatnonzero(~np.isfinite(v))[:1]:
-        raise ValueError(validation.nonfinite_message("x", int(place), None, float(v[place])))
+        raise nonfinite("x", int(place), None, float(v[place]))
     if weight is None:
         values, counts = np.unique(v, return_counts=True)
         weights = counts.astype(np.float64)

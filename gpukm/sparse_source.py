@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gpukm import kernels
+from gpukm._nonfinite import nonfinite
 from gpukm._threads import run_blocks
-from gpukm._validation import nonfinite_message
 from gpukm.array_source import ArraySource
 from gpukm.exact import Grid, Sums, sums_like
 from gpukm.sources import Step
@@ -75,7 +75,7 @@ class SparseSource(ArraySource):
     # -- statistics --------------------------------------------------------------------------------
 
     def _extremes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        self._csr.check_finite(nonfinite_message)
+        self._csr.check_finite(nonfinite)
         low, high = (bound.astype(np.float64) for bound in self._csr.extremes())
         return low, high
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from gpukm import _validation as validation
 from gpukm import kernels
 from gpukm._arrays import array_namespace, from_numpy, is_sparse, to_numpy
+from gpukm._nonfinite import nonfinite
 from gpukm.estimators import KMeans
 from gpukm.exact import LARGEST, SMALLEST, squared_distances
 from gpukm.lloyd import Projection
@@ -144,7 +145,7 @@ def unit_rows(samples: validation.Samples) -> validation.Samples:
     X, dtype = samples.array, samples.dtype
     if is_sparse(X):
         rows = kernels.CSR(X.data.astype(dtype, copy=False), X.indices, X.indptr.astype(np.int64), X.shape[1])
-        rows.check_finite(validation.nonfinite_message)
+        rows.check_finite(nonfinite)
         some = np.bincount(rows.rows, rows.values != 0, len(rows)) > 0
         lengths = _lengths(kernels.squared_distances_csr, rows, np.zeros(X.shape[1]), some, 0)
         data = (rows.values / np.repeat(lengths, np.diff(X.indptr))).astype(dtype)

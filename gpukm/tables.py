@@ -106,10 +106,11 @@ def read_table(
     return _numeric(path, values, wanted, drop_missing)
 
 
-def check_file(path: PathLike) -> str:
-    """The suffix of a file that exists, is not empty and not compressed."""
+def check_file(path: PathLike, others: Sequence[str] = ()) -> str:
+    """The suffix of a file that exists, is not empty and not compressed; `others` are read, too, but not by these."""
+    known = ", ".join(dict.fromkeys((*SUFFIXES, *others)))
     if os.path.isdir(path):
-        raise IsADirectoryError(f"{path}: is a folder; give the name of a file, one of {', '.join(SUFFIXES)}")
+        raise IsADirectoryError(f"{path}: is a folder; give the name of a file, one of {known}")
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such file")
     suffix = Path(path).suffix.lower()
@@ -119,7 +120,8 @@ def check_file(path: PathLike) -> str:
         if first.startswith(magic):
             raise ValueError(f"{path}: is compressed with {how}; decompress it first")
     if suffix not in SUFFIXES:
-        raise ValueError(f"{path}: unknown kind of file {suffix!r}; gpukm reads {', '.join(SUFFIXES)}")
+        way = ". Save the sheet as .csv" if suffix in (".xlsx", ".xls", ".ods") else ""
+        raise ValueError(f"{path}: unknown kind of file {suffix!r}; gpukm reads {known}{way}")
     if not first:
         raise ValueError(f"{path}: is empty (0 bytes)")
     return suffix

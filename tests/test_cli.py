@@ -370,7 +370,7 @@ def test_force_replaces(capsys, blobs):
         (["fit", "none.csv", "-k", "2"], "none.csv: no such file"),
         (["fit", PENGUINS, "-k", "2"], "line 2, column 'species': 'Adelie' is not a number"),
         (["fit", PENGUINS, "-k", "2", "--columns", "3-6"], "line 5, column 'bill_length_mm': missing value ('NA')"),
-        (["fit", "nan.npy", "-k", "2"], "row 1, column 0"),
+        (["fit", "nan.npy", "-k", "2"], "nan.npy: row 2, column 1: missing value (nan)"),
         (["fit", "blobs.npy", "-k", "301"], "n_samples=300 should be >= n_clusters=301"),
         (["fit", "blobs.npy", "-k", "2", "--device", "cuda:99"], "CUDA"),
         (["fit", "blobs.npy", "-k", "2", "--device", "gpu"], "The 'device' parameter of KMeans must be"),

@@ -127,7 +127,7 @@ def test_a_fault_writes_nothing(X, capsys):
         ["predict", "m.npz", "bad.npy", "-o", "l.npy"],
     ):
         code, out, err = run(capsys, *words, "--max-memory", "16K")
-        assert (code, out) == (1, "") and "row 1777, column 3" in err and err.count("\n") == 1
+        assert (code, out) == (1, "") and "bad.npy: row 1778, column 4" in err and err.count("\n") == 1
         assert sorted(os.listdir()) == before
 
 

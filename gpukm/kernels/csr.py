@@ -67,10 +67,10 @@ class CSR:
         out[self.rows, self.columns] = self.values
         return out
 
-    def check_finite(self, message: Callable[[str, int, int, float], str]) -> None:
-        """Raise ValueError for the first NaN or infinity; `message` makes its text of a name, row, column and value."""
+    def check_finite(self, error: Callable[[str, int, int, float], Exception]) -> None:
+        """Raise for the first NaN or infinity what `error` makes of a name, row, column and value."""
         for place in np.flatnonzero(~np.isfinite(self.values))[:1]:
-            raise ValueError(message("X", int(self.rows[place]), int(self.columns[place]), float(self.values[place])))
+            raise error("X", int(self.rows[place]), int(self.columns[place]), float(self.values[place]))
 
     def products(self, C: NDArray[np.float64], scale: float = 1.0) -> NDArray[np.float64]:
         """(m, k) float64 of scale x.c for the columns c of C (d, k)."""
