@@ -91,6 +91,8 @@ class BisectingKMeans(FittingCentroids):
     Where there are fewer different rows than clusters, the last clusters repeat a centroid and stay empty, with a
     ConvergenceWarning.
 
+    Ctrl-C leaves the attributes as they were before the fit, since a tree that is not whole has too few clusters.
+
     Examples
     --------
     >>> from gpukm import BisectingKMeans

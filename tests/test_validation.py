@@ -1,5 +1,6 @@
 """The checks at the public edge: what is taken as it is, and what each message says."""
 
+import pickle
 import re
 import warnings
 from decimal import Decimal
@@ -217,6 +218,8 @@ def test_the_first_non_finite_value_is_named(rows, columns, data, value, dtype):
         with pytest.raises(ValueError, match=re.escape(what)) as error:
             validation.check_finite(validation.check_samples(array))
         assert f"row {place[0]}, column {place[1]}" in str(error.value)
+        copy = pickle.loads(pickle.dumps(error.value))
+        assert (copy.row, copy.column, str(copy)) == (*place, str(error.value))
     validation.check_finite(validation.check_samples(np.zeros((rows, columns), np.int8)))
 
 
