@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -20,6 +21,15 @@ from gpukm.sources import Iteration
 from gpukm.summary import Summary
 
 Array = Any  # an array of any array-API namespace
+
+
+@contextmanager
+def interrupted_as(text: str) -> Iterator[None]:
+    """Say `text` with a Ctrl-C in a fit whose estimator is not the user's own."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(text) from None
 
 
 class FittingCentroids(FittedCentroids):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpukm import _validation as validation
 from gpukm._arrays import from_numpy, take_rows, to_numpy
-from gpukm._fitting import FittingCentroids
+from gpukm._fitting import FittingCentroids, interrupted_as
 from gpukm._sklearn import ConvergenceWarning, exception_class
 from gpukm.estimators import KMeans
 from gpukm.placing import source_of
@@ -216,10 +216,8 @@ class BisectingKMeans(FittingCentroids):
         )
         with warnings.catch_warnings():  # that a split left a side empty is said of the whole, at the end
             warnings.simplefilter("ignore", exception_class(ConvergenceWarning))
-            try:
+            with interrupted_as("the tree is not whole: the attributes are as they were before fit"):
                 return inner.fit(X, sample_weight=weight)
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt("the tree is not whole: the attributes are as they were before fit") from None
 
     def predict(self, X: Any) -> Array:  # type: ignore[override]  # the whole of X in memory
         """Return the leaf of each row, found by going down the tree to the nearer of two centroids at each node.

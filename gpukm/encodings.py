@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from gpukm import _validation as validation
 from gpukm._arrays import from_numpy, to_numpy
 from gpukm._fitted import FittedCentroids
+from gpukm._fitting import interrupted_as
 from gpukm.array_source import ArraySource
 from gpukm.estimators import KMeans
 from gpukm.placing import source_of
@@ -114,7 +115,9 @@ class KMeansFeatures(FittedCentroids):
             self._samples_of(X)  # no sparse rows, which KMeans would take
         own = ("encoding", "gamma", "alpha")
         parameters = {name: value for name, value in self.get_params().items() if name not in own}
-        model = KMeans(**parameters).fit(X, sample_weight=sample_weight)
+        model = KMeans(**parameters)
+        with interrupted_as("the attributes are as they were before fit"):
+            model.fit(X, sample_weight=sample_weight)
         vars(self).pop("feature_names_in_", None)
         for name in ("cluster_centers_", "inertia_", "n_iter_", "n_features_in_", "feature_names_in_"):
             if hasattr(model, name):

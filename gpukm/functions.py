@@ -9,6 +9,7 @@ import numpy as np
 
 from gpukm import _validation as validation
 from gpukm._arrays import from_numpy
+from gpukm._fitting import interrupted_as
 from gpukm.estimators import KMeans
 from gpukm.placing import source_of
 from gpukm.seeding import seed
@@ -16,6 +17,7 @@ from gpukm.sources import Iteration
 from gpukm.swap import random_swap as swap
 
 Array = Any  # an array of any array-API namespace
+INTERRUPTED = "nothing is returned; an estimator, KMeans(...).fit, keeps the best state so far"
 
 
 def k_means(
@@ -82,7 +84,9 @@ def k_means(
         device=device,
         max_memory=max_memory,
         callback=callback,
-    ).fit(X, sample_weight=sample_weight)
+    )
+    with interrupted_as(INTERRUPTED):
+        model.fit(X, sample_weight=sample_weight)
     result = model.cluster_centers_, model.labels_, model.inertia_
     return (*result, model.n_iter_) if return_n_iter else result
 
@@ -156,7 +160,8 @@ def random_swap(
         max_memory=max_memory,
         callback=callback,
     )
-    model._fit(X, sample_weight, refine=partial(swap, n_swaps=n_swaps, deadline=deadline))
+    with interrupted_as(INTERRUPTED):
+        model._fit(X, sample_weight, refine=partial(swap, n_swaps=n_swaps, deadline=deadline))
     return model.cluster_centers_, model.labels_, model.inertia_
 
 

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 
 from gpukm._sklearn import ConvergenceWarning, NotFittedError
 from gpukm.estimators import KMeans
-from gpukm.functions import k_means, kmeans_plusplus
+from gpukm.functions import k_means, kmeans_plusplus, random_swap
 from gpukm.lloyd import Iteration
 
 FITTED = ("cluster_centers_", "labels_", "inertia_", "n_iter_", "withinss_", "totss_", "size_", "converged_")
@@ -518,6 +518,17 @@ def test_kmeans_plusplus_chooses_rows(as_array):
     weight[[3, 50, 120]] = 1
     drawn = kmeans_plusplus(as_array(X), 3, sample_weight=weight, random_state=1, n_local_trials=4)[1]
     assert sorted(np.asarray(drawn).tolist()) == [3, 50, 120]
+
+
+@pytest.mark.parametrize("function", [k_means, random_swap])
+def test_an_interrupted_call_says_that_nothing_is_left(function):
+    """There is no estimator of the caller's in which a state could be."""
+
+    def interrupt(iteration):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match=r"nothing is returned; an estimator, KMeans\(\.\.\.\)\.fit, keeps"):
+        function(blobs(), 3, random_state=0, callback=interrupt)
 
 
 def test_kmeans_plusplus_takes_norms_and_needs_none():

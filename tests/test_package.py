@@ -108,7 +108,7 @@ ALLOWED = {
     "macqueen": {"array_source", "lloyd", "sources", "transfers"},
     "one_dimension": {"_arrays", "_containers", "_nonfinite", "_validation", "array_source", "exact", "lloyd"},
     "trimmed": BELOW_ESTIMATORS | {"exact"},
-    "encodings": {"_arrays", "_fitted", "_validation", "array_source", "estimators", "placing"},
+    "encodings": {"_arrays", "_fitted", "_fitting", "_validation", "array_source", "estimators", "placing"},
     "vq": {"_arrays", "_containers", "_validation", "array_source", "exact", "kernels", "placing"},
     "estimators": BELOW_ESTIMATORS,
     "minibatch_start": {"array_source", "batches"},
