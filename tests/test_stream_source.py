@@ -286,7 +286,7 @@ def test_what_is_no_reader():
 
 @pytest.mark.skipif(cuda_works(), reason="there is a CUDA device")
 def test_without_a_gpu_cuda_is_refused():
-    """device="cuda" with rows larger than max_memory says that there is none; nothing is computed elsewhere silently."""
+    """device="cuda" with rows larger than max_memory says that there is none; the CPU does not step in silently."""
     with pytest.raises((ValueError, ImportError), match=r"no CUDA device|gpukm\[cuda"):
         KMeans(3, device="cuda", max_memory=SMALL).fit(cut(blobs(), (100,)))
     model = KMeans(3, random_state=0).fit(blobs()).set_params(device="cuda", max_memory=SMALL)
