@@ -52,14 +52,15 @@ class ArraySource(Measured):
         self._spare = np.empty(self.n_samples, np.int32)
         self.reset()
 
-    def arrange(self, n_clusters: int) -> None:
+    def arrange(self, n_clusters: int, often: bool = False) -> None:
         """Get ready for steps with `n_clusters` centroids: choose the engine, sort a copy of the rows if that helps.
 
-        `as_given` brings labels back to the order of the rows.
+        `often`: there will be hundreds of them, not tens. `as_given` brings labels back to the order of the rows.
         """
         self._n_clusters = n_clusters
         if self.engine == "numpy":
-            self.engine = kernels.engine_name(self._xp, self.n_samples * self.n_features, n_clusters)
+            n_values, compared = self.n_samples * self.n_features, n_clusters * (8 if often else 1)
+            self.engine = kernels.engine_name(self._xp, n_values, compared)
             self.reset()
         if self._order is not None or not kernels.worth_arranging(
             self.engine, self._X, self.dtype, n_clusters, self._memory

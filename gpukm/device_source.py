@@ -63,7 +63,7 @@ class DeviceSource(ArraySource):
         cuda.column_sums(self.gpu, self.device_rows, self.device_weights, columns)
         return columns.to_host(self.gpu)
 
-    def arrange(self, n_clusters: int) -> None:
+    def arrange(self, n_clusters: int, often: bool = False) -> None:
         """Rows stay as they are."""
 
     # -- Lloyd -------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ class DeviceStreamSource(StreamSource):
         super().reset()
         self._device_sums = None
 
-    def arrange(self, n_clusters: int) -> None:
+    def arrange(self, n_clusters: int, often: bool = False) -> None:
         """Leave the rows in the order in which they come."""
         self._n_clusters = n_clusters
 

@@ -189,7 +189,8 @@ class KMeans(FittingCentroids):
         drawn_from = rng.bit_generator.state
         start, n_init = self._start(samples, rng)
         source.look()  # raises for NaN and infinity
-        source.arrange(int(self.n_clusters))
+        refine = REFINEMENTS.get(self.refine or "", refine)
+        source.arrange(int(self.n_clusters), often=refine is not None)
         if checkpoint is not None:
             checkpoint.match(fit_identity(self, source, n_init, drawn_from))
         best = best_run(
@@ -202,7 +203,7 @@ class KMeans(FittingCentroids):
             callback=self.callback,
             verbose=bool(self.verbose),
             search=search,
-            refine=REFINEMENTS.get(self.refine or "", refine),
+            refine=refine,
             checkpoint=checkpoint,
         )
 

@@ -180,5 +180,5 @@ class StreamSource(ArraySource):
         rows += self.dtype.type(0)
         return rows
 
-    def arrange(self, n_clusters: int) -> None:
+    def arrange(self, n_clusters: int, often: bool = False) -> None:
         """Leave the rows in the order in which they come."""
