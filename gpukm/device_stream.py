@@ -65,13 +65,15 @@ class DeviceStreamSource(StreamSource):
         sums = self._device_sums or cuda.DeviceSums.zeros(self.gpu, replace(self.grid, whole=False), k)
         self._device_sums = None  # until the step is over: one that is broken off leaves them halfway
         looked, self._looked = self._looked, False
-        grid, mean, _ = self._about_mean()
-        squares = cuda.DeviceSums.zeros(self.gpu, grid, 1) if looked and self._stats is None else None
+        squares = mean = None
+        if looked and self._stats is None:
+            grid, mean, _ = self._about_mean()
+            squares = cuda.DeviceSums.zeros(self.gpu, grid, 1)
         counts = np.zeros(2, np.int64)
         for own, rows, weights in self._on_device():
             labels = self.gpu.to_device(self._labels[own])
             counts += cuda.lloyd_step(self.gpu, rows, self.frame, centroids, labels, weights, sums, self._memory)
-            if squares is not None:
+            if squares is not None and mean is not None:
                 cuda.add_inertia(self.gpu, rows, mean, None, weights, squares)
             self._spare[own] = self.gpu.to_host(labels)
         if squares is not None:
@@ -82,19 +84,19 @@ class DeviceStreamSource(StreamSource):
 
     def assign(self, centroids: NDArray) -> NDArray[np.int32]:
         """(n,) int32 labels for `centroids`, leaving the state of the fit alone."""
-        labels = np.empty(self.n_samples, np.int32)
-        with closing(self._parts()) as parts:
-            for own, part in parts:
-                labels[own] = to_numpy(part.assign(centroids))
-        return labels
+        return self._of_parts(np.int32, lambda part, _: part.assign(centroids))
 
     def own_distances(self, centroids: NDArray, labels: NDArray[np.int32]) -> NDArray[np.float64]:
         """(n,) D of each row to the centroid of its label."""
-        D = np.empty(self.n_samples)
+        return self._of_parts(np.float64, lambda part, own: part.own_distances(centroids, labels[own]))
+
+    def _of_parts(self, dtype: DTypeLike, answer: Callable[[DeviceSource, slice], Array]) -> NDArray:
+        """(n,) what each part answers for its rows, which are `own` of all."""
+        out = np.empty(self.n_samples, dtype)
         with closing(self._parts()) as parts:
             for own, part in parts:
-                D[own] = to_numpy(part.own_distances(centroids, labels[own]))
-        return D
+                out[own] = to_numpy(answer(part, own))
+        return out
 
     def _distance_sums(self, grid: Grid, centroids: NDArray, labels: NDArray[np.int32] | None) -> Sums:
         sums = sums_like(grid, len(centroids))

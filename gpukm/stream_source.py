@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gpukm import kernels
+from gpukm._arrays import to_numpy
 from gpukm._threads import available_threads
 from gpukm._validation import compute_dtype
 from gpukm.array_source import ArraySource, rounded
@@ -137,7 +138,7 @@ class StreamSource(ArraySource):
         labels, D = np.empty(self.n_samples, np.int32), np.empty(self.n_samples)
         with closing(self._parts()) as parts:
             for own, part in parts:
-                labels[own], D[own] = part.nearest(centroids)
+                labels[own], D[own] = map(to_numpy, part.nearest(centroids))
         return labels, D
 
     def labelled(self, centroids: NDArray) -> tuple[NDArray[np.int32], NDArray[np.float64], float]:
@@ -145,7 +146,7 @@ class StreamSource(ArraySource):
         labels, sums = np.empty(self.n_samples, np.int32), sums_like(self._inertia_grid(centroids), len(centroids))
         with closing(self._parts()) as parts:
             for own, part in parts:
-                labels[own] = part.assign(centroids)
+                labels[own] = to_numpy(part.assign(centroids))
                 sums.add(part._distance_sums(sums.grid, centroids, labels[own]))
         return labels, *rounded(sums)
 

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from emulator import EmulatedGpu
 
-from gpukm import KMeans, MiniBatchKMeans, placing
+from gpukm import KMeans, MiniBatchKMeans, device_stream, placing, stream_source
+from gpukm._arrays import to_numpy
 from gpukm._rows import MadeRows
 from gpukm.array_source import ArraySource
 from gpukm.chunks import Chunks
+from gpukm.device_source import DeviceSource
 from gpukm.device_stream import DeviceStreamSource
 from gpukm.kernels.engine import cuda_works
 from gpukm.lloyd import lloyd
@@ -142,6 +144,24 @@ def test_a_step_that_breaks_off_leaves_nothing_behind(gpu):
     del gpu.launch
     np.testing.assert_array_equal(source.step(X[4:8]).sums.means(), plain.step(X[4:8]).sums.means())
     np.testing.assert_array_equal(source.labels, plain.labels)
+
+
+def test_answers_of_a_device_are_brought_to_the_host(gpu, monkeypatch):
+    """A GPU's arrays do not go into those of the host by themselves, as the emulator's do."""
+
+    class There:
+        def __init__(self, array):
+            self.array = array
+
+    X = rows(2000, 3, np.float32)
+    source, plain = stream(gpu, X), ArraySource(X, dtype=np.float32)
+    assign = DeviceSource.assign
+    monkeypatch.setattr(DeviceSource, "assign", lambda self, C: There(assign(self, C)))
+    for module in (device_stream, stream_source):
+        monkeypatch.setattr(module, "to_numpy", lambda a: to_numpy(a.array if isinstance(a, There) else a))
+    np.testing.assert_array_equal(source.assign(X[:4]), plain.assign(X[:4]))
+    for one, other in zip(source.labelled(X[:4]), plain.labelled(X[:4]), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_memory_map_goes_whole_where_there_is_room(gpu, tmp_path, monkeypatch):

@@ -83,7 +83,7 @@ ALLOWED = {
     "chunks": {"_ahead", "_arrays", "_containers", "_rows", "_validation"},
     "column_sums": {"exact"},
     "survey": {"_blocks", "_validation", "chunks", "column_sums", "exact", "kernels"},
-    "stream_source": {"_threads", "_validation", "array_source", "chunks", "exact", "kernels"}
+    "stream_source": {"_arrays", "_threads", "_validation", "array_source", "chunks", "exact", "kernels"}
     | {"measured", "sources", "survey"},
     "device_stream": {"_ahead", "_arrays", "chunks", "device_source", "exact", "kernels", "sources", "stream_source"},
     "_opened": {"_arrays", "_containers", "_files", "_rows", "_validation"}
