@@ -55,7 +55,7 @@ class FittedCentroids(SklearnProtocols):
         OSError
             If `out` exists and `force` is not set, or cannot be written; nothing half-written is left.
         """
-        if self._lazy(X, out):
+        if self._lazy(X, "predict", out):
             return answered_lazily(X, self, lambda model, rows: model.predict(rows), 0, np.int32)
         rows = self._check_new(X, "predict", whole=False)
         if isinstance(rows, Chunks) or out is not None:
@@ -78,7 +78,7 @@ class FittedCentroids(SklearnProtocols):
         array of shape (n_samples, n_clusters), of the kind of X, or what `set_output` asks for
             float32 where X and the centroids are computed in float32, else float64.
         """
-        if self._lazy(X, out):
+        if self._lazy(X, "transform", out):
             dtype = np.result_type(validation.compute_dtype(np.empty(0, X.dtype)), self.cluster_centers_.dtype)
             width = self.cluster_centers_.shape[0]
             return answered_lazily(X, self, lambda model, rows: model.transform(rows), width, dtype)
@@ -127,7 +127,7 @@ class FittedCentroids(SklearnProtocols):
     def _check_new(self, X: Any, method: str, *, whole: bool = True) -> Any:
         """Return X as checked samples; unless they have to be in memory as a `whole`, `Chunks` where they are large."""
         self._check_is_fitted()
-        name, d = type(self).__name__, int(self.cluster_centers_.shape[1])
+        d = int(self.cluster_centers_.shape[1])
         reader = None if whole or not self._takes_chunks else as_reader(X)
         self._check_feature_names(X if reader is None else reader)
         rows = X if reader is None else open_rows_of(reader, int(self.max_memory), d, self._device)[0]
@@ -136,19 +136,22 @@ class FittedCentroids(SklearnProtocols):
         else:
             rows = self._samples_of(rows)
             width, like = rows.array.shape[1], rows.array
-        validation.check_n_features(width, d, name)
-        check_same_place(like, self.cluster_centers_, f"{name}.{method}")
+        self._check_width(int(width), like, method)
         return rows
 
-    def _lazy(self, X: Any, out: PathLike | None) -> bool:
+    def _check_width(self, width: int, like: Array, method: str) -> None:
+        """Raise unless rows with so many features, in the place of `like`, are such as those of the fit."""
+        name = type(self).__name__
+        validation.check_n_features(width, int(self.cluster_centers_.shape[1]), name)
+        check_same_place(like, self.cluster_centers_, f"{name}.{method}")
+
+    def _lazy(self, X: Any, method: str, out: PathLike | None) -> bool:
         """Whether the answer is a dask array, as X is; checks what can be checked of X before it is computed."""
         if out is not None or not self._takes_chunks or not is_dask_array(X):
             return False
         self._check_is_fitted()
         self._check_feature_names(X)
-        shape: Any = DaskRows(X).shape
-        validation.check_n_features(shape[1], int(self.cluster_centers_.shape[1]), type(self).__name__)
-        check_same_place(np.empty(0), self.cluster_centers_, f"{type(self).__name__}.predict")
+        self._check_width(int(DaskRows(X).shape[1] or 0), np.empty(0), method)
         return True
 
     @property

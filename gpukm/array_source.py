@@ -91,6 +91,14 @@ class ArraySource(Measured):
         out[self._order] = labels
         return out
 
+    def stored(self, indices: NDArray) -> Any:
+        """`rows`, as they are stored: a sparse matrix where the samples are one."""
+        return self.rows(indices)
+
+    def hashes(self, engine: str) -> NDArray[np.uint64]:
+        """(n,) uint64: a hash of each row's content, by an engine of the host."""
+        return np.concatenate(self.visit(lambda i, j, _: kernels.hash_rows(self.host_block(i, j), engine)))
+
     # -- Lloyd -------------------------------------------------------------------------------------
 
     @property

@@ -17,14 +17,9 @@ def host_engine(source: ArraySource) -> str:
     return kernels.engine_name(np, source.n_samples * source.n_features)
 
 
-def rows_of(source: ArraySource, indices: NDArray) -> Any:
-    """Rows by index, on the host, in the compute dtype: (m, d), a sparse matrix where the source is one."""
-    return source.stored(indices) if isinstance(source, SparseSource) else source.rows(indices)
-
-
 def all_rows(source: ArraySource, like: Any) -> Any:
-    """The same for all rows, as an array of the kind of `like`."""
-    rows = rows_of(source, np.arange(source.n_samples))
+    """All rows as an array of the kind of `like`, or as a sparse matrix where they are stored as one."""
+    rows = source.stored(np.arange(source.n_samples))
     return rows if is_sparse(rows) else from_numpy(rows, like)
 
 
@@ -49,15 +44,7 @@ class Draws:
         self._source = source
         self._frame: kernels.Frame | None = None
         n, weights = source.n_samples, source.sample_weight
-        hashes, engine = np.empty(n, np.uint64), host_engine(source)
-
-        def visit(start: int, stop: int, scratch: dict) -> None:
-            if isinstance(source, SparseSource):
-                hashes[start:stop] = source.compressed(start, stop).hashes()
-            else:
-                hashes[start:stop] = kernels.hash_rows(source.host_block(start, stop), engine)
-
-        (source.visit_compressed if isinstance(source, SparseSource) else source.visit)(visit)
+        hashes = source.hashes(host_engine(source))
         order = np.argsort(hashes) if weights is None else np.lexsort((weights, hashes))
         self._order: NDArray[np.integer] = order.astype(np.int32 if n < 2**31 else np.int64)
         self._running: NDArray[np.float64] | None = None
@@ -78,7 +65,7 @@ class Draws:
 
     def batch(self, rng: np.random.Generator, count: int) -> ArraySource:
         """Draw `count` rows as samples of their own, on the host, each of weight 1."""
-        return self._batch(rows_of(self._source, self.indices(rng, count)))
+        return self._batch(self._source.stored(self.indices(rng, count)))
 
     def batches(self, rng: np.random.Generator, count: int, most: int) -> Iterator[ArraySource]:
         """Draw `most` batches of `count` rows: what `batch` would draw from `rng` one by one, but not when.
@@ -87,7 +74,7 @@ class Draws:
         """
         at_once = max(self._source.fetched // count, 1)
         for first in range(0, most, at_once):
-            rows = rows_of(self._source, self.indices(rng, min(at_once, most - first) * count))
+            rows = self._source.stored(self.indices(rng, min(at_once, most - first) * count))
             for start in range(0, rows.shape[0], count):
                 yield self._batch(rows[start : start + count])
 

@@ -61,6 +61,10 @@ class SparseSource(ArraySource):
         """Rows by index as a SciPy matrix in the compute dtype, of which the zeros are not stored."""
         return self._csr.take(indices).matrix()
 
+    def hashes(self, engine: str) -> NDArray[np.uint64]:
+        """See `ArraySource.hashes`: those of the rows with their zeros, from the stored values."""
+        return np.concatenate(self.visit_compressed(lambda start, stop, _: self.compressed(start, stop).hashes()))
+
     def visit_compressed(self, task: Callable[[int, int, dict], Any], width: int = 1) -> list[Any]:
         """[task(start, stop, scratch) for each block], on the threads; `width` is how many scores a row gets."""
         stored = len(self._csr.values) // self.n_samples + 1

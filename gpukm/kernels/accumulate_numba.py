@@ -40,7 +40,7 @@ def product(a, b):
 
 @jit()
 def _move_weighted_row(X, row, weight, new, old, scale, bits, store):
-    """`_move_row` for a row with a weight: exact products w x, and w in the last column."""
+    """Move one row that has a weight: exact products w x, and w in the last column."""
     d = X.shape[1]
     used = spill(weight * scale[d], 0, bits, store, new, old, d)
     for f in range(d):
@@ -56,7 +56,8 @@ def move_rows(X, first, last, weights, labels, old_labels, scale, bits, store):
     """Bring `store` (limbs, k, d + 1) from `old_labels` (-1: not in it) to `labels`, for the rows `first` to `last`.
 
     `weights` (m,) float64, or (0,) for ones; `scale` (d + 1,) is 1 / unit of limb 0, `bits` 2 ** bits of a limb.
-    Returns (rows that moved, limbs in use).
+    Returns (rows that moved, limbs in use). Rows without weights are moved here, by a loop for those that leave a
+    cluster and another for those that leave none: one loop took 1.4 times as long, a function for a row eight times.
     """
     d = X.shape[1]
     count = np.int64(scale[d])
