@@ -14,7 +14,7 @@ from typing import Any
 import gpukm
 from gpukm import _commands
 from gpukm._arguments import add_output_options, integer, number
-from gpukm._usage import UsageError
+from gpukm._usage import UsageError, message_of, names_in, one_line
 from gpukm._validation import INITS
 from gpukm.color.arguments import EXAMPLES as COLOR_EXAMPLES
 from gpukm.color.arguments import add_commands as add_color_commands
@@ -49,7 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = options.run(options)
             sys.stdout.flush()
     except UsageError as error:
-        print(f"gpukm {options.command}: {error} (see gpukm {options.command} --help)", file=sys.stderr)
+        print(
+            f"gpukm {options.command}: {message_of(error, *names_in(options))} (see gpukm {options.command} --help)",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         kept = getattr(options, "checkpoint", None)
@@ -62,21 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, MemoryError) as error:
         if sys.flags.dev_mode:
             raise
-        print(f"gpukm: error: {_one_line(error)}", file=sys.stderr)
+        print(f"gpukm: error: {message_of(error, *names_in(options))}", file=sys.stderr)
         return 1
     return int(code or 0)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"gpukm: warning: {' '.join(str(message).split())}", file=sys.stderr)
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, MemoryError):
-        return f"not enough memory: {error}" if str(error) else "not enough memory"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+    print(f"gpukm: warning: {one_line(str(message))}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -106,3 +106,15 @@ def test_the_old_name_of_colors_is_known(capsys):
     assert main(["quantize", "x.png", "-k", "8"]) == 2
     out, err = capsys.readouterr()
     assert out == "" and "quantize is called colors now, see gpukm colors --help" in err
+
+
+@pytest.mark.parametrize("name", ["e\x1b[31mvil.npy", "b\rack.npy"])
+def test_names_cannot_move_the_cursor(tmp_path, capsys, name):
+    """What does not print is escaped, in every command's messages."""
+    path = tmp_path / name
+    assert main(["fit", str(path), "-k", "2"]) == 1
+    np.save(path, np.full((3, 2), np.nan))
+    assert main(["fit", str(path), "-k", "2"]) == 1
+    err = capsys.readouterr().err
+    assert err.count(name.encode("unicode_escape").decode()) == 2
+    assert all(one.isprintable() or one == "\n" for one in err)

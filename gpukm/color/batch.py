@@ -15,8 +15,8 @@ from multiprocessing import get_context
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple, TypeVar
 
+from gpukm._usage import message_of, printable
 from gpukm.color.load import ENDINGS
-from gpukm.color.terminal import printable
 
 T = TypeVar("T")
 
@@ -227,16 +227,6 @@ def _attempt(work: Callable[[Any], T], task: Any, name: str) -> T | Failure:
     except (ValueError, OSError) as error:
         text, shown = message_of(error, name), printable(name)
         return Failure(name, text if shown in text else f"{shown}: {text}", type(error))
-
-
-def message_of(error: Exception, *names: str) -> str:
-    """What the error says, in one line that can be printed, with the `names` of files as `printable` has them."""
-    text = str(error) or type(error).__name__
-    if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    for name in names:
-        text = text.replace(name, printable(name))
-    return printable(" ".join(text.split()))
 
 
 def _start_worker(threads: int) -> None:

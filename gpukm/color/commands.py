@@ -8,15 +8,14 @@ import argparse
 import json
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
 from gpukm._files import check_target
-from gpukm._usage import UsageError, check_outputs
+from gpukm._usage import UsageError, check_outputs, message_of, names_in, say
 from gpukm.color.arguments import MANY
-from gpukm.color.batch import Failure, InputFile, find_inputs, message_of, name_outputs, refuse_links, run_all
+from gpukm.color.batch import Failure, InputFile, find_inputs, name_outputs, refuse_links, run_all
 from gpukm.color.journal import Journal
 from gpukm.color.outputs import check_image_name
 from gpukm.color.palette import Palette, parse_hex
@@ -24,7 +23,7 @@ from gpukm.color.palette_files import check_palette_name, read_palette, to_json
 from gpukm.color.report import MOST_SHOWN, Shown, write_report
 from gpukm.color.results import CODES, code_of, end, line, print_palette, print_results, quality, row
 from gpukm.color.shared import shared_palette
-from gpukm.color.terminal import printable, progress, say
+from gpukm.color.terminal import progress
 from gpukm.color.work import Settings, Task, convert
 
 _SPECIAL = tuple(CODES)
@@ -33,26 +32,12 @@ _MOST = 256  # colours to be searched for a quality, unless -k is given
 
 def run(name: str, options: argparse.Namespace) -> int:
     """Run the command and return its exit code; what fails as a whole is told on stderr."""
-    names = [*options.inputs, *(value for value in vars(options).values() if isinstance(value, str))]
-    show = warnings.showwarning  # of the command line, which restores it
-    warnings.showwarning = lambda message, *rest, **more: show(printable(str(message)), *rest, **more)
     try:
         _check_options(options)
         return {"colors": colors, "palette": palette, "apply": apply}[name](options)
     except _SPECIAL as error:
-        print(f"gpukm: error: {message_of(error, *names)}", file=sys.stderr)
+        print(f"gpukm: error: {message_of(error, *names_in(options))}", file=sys.stderr)
         return code_of(type(error))
-    except UsageError as error:
-        raise UsageError(printable(str(error))) from None
-    except BrokenPipeError:
-        raise
-    except (ValueError, OSError) as error:
-        if sys.flags.dev_mode:
-            raise
-        print(f"gpukm: error: {message_of(error, *names)}", file=sys.stderr)
-        return 1
-    finally:
-        warnings.showwarning = show
 
 
 def colors(options: argparse.Namespace) -> int:

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm._files import PathLike, atomic_write, check_target
+from gpukm._usage import printable
 from gpukm.color.outputs import encode_png
 from gpukm.color.page import PAGE, PICTURE
 from gpukm.color.palette import Palette, to_hex
 from gpukm.color.spaces import ciede2000, lab_of
-from gpukm.color.terminal import printable
 
 MOST_SHOWN = 12  # pictures in a page; each takes some megabytes
 _SIDE = 1400  # pixels of the longer side, at most

@@ -5,11 +5,12 @@ import json
 import sys
 from typing import Any
 
+from gpukm._usage import printable, say
 from gpukm.color.batch import Failure
 from gpukm.color.palette import Palette
 from gpukm.color.palette_files import to_json
 from gpukm.color.targets import QualityError
-from gpukm.color.terminal import color_depth, palette_grid, palette_lines, printable, say
+from gpukm.color.terminal import color_depth, palette_grid, palette_lines
 from gpukm.color.work import Done, LargerError
 
 CODES: dict[type[Exception], int] = {QualityError: 99, LargerError: 98, FileExistsError: 15}

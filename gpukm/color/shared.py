@@ -5,11 +5,12 @@ import sys
 import time
 from dataclasses import replace
 
+from gpukm._usage import say
 from gpukm.color.batch import Failure, InputFile, run_all
 from gpukm.color.histogram import Histogram
 from gpukm.color.journal import Journal
 from gpukm.color.palette import Palette
-from gpukm.color.terminal import progress, say
+from gpukm.color.terminal import progress
 from gpukm.color.work import Settings, Task, count, fit
 
 _SECONDS = 20.0  # between two savings of the counts: what a kill costs at most, and far more than a saving takes

@@ -1,31 +1,17 @@
-"""Colours on a terminal: swatches where it can show them, plain text where it cannot or NO_COLOR is set.
+"""Colours on a terminal: swatches where it can show them, plain text where it cannot or NO_COLOR is set."""
 
-Names of files go through `printable`: they may hold whatever moves the cursor or changes what was said before.
-"""
-
-import argparse
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TextIO
 
-from gpukm import _usage
+from gpukm._usage import printable
 from gpukm.color.palette import Palette
 
 Depth = Literal["truecolor", "256", "none"]
 
 _ACROSS = 32  # swatches in a line of a grid
 _CUBE = (0, 95, 135, 175, 215, 255)  # the levels of colours 16 to 231 of 256
-
-
-def printable(text: str) -> str:
-    """The text with backslashes and codes for what does not print: control characters, bytes that are no text."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
-
-
-def say(options: argparse.Namespace, message: str) -> None:
-    """A message on stderr, unless --quiet is given."""
-    _usage.say(options, printable(message))
 
 
 def color_depth(stream: TextIO, environment: Mapping[str, str] = os.environ) -> Depth:
