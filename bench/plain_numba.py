@@ -19,15 +19,15 @@ from numba.extending import intrinsic
 from gpukm import kernels
 from gpukm._threads import run_blocks
 from gpukm.kernels import vectors_numba as vectors
-from gpukm.kernels.boxes_numba import MOST_FEATURES, STRIPS, Boxes, box_of, survivors
+from gpukm.kernels.boxes_numba import BLOCK, NONE, Boxes, boxes_of, survivors
 from gpukm.kernels.inertia_numba import own_distances
 from gpukm.kernels.jit_numba import FUSED, jit
-from gpukm.kernels.lloyd_step_numba import VALUES
-from gpukm.kernels.strips_numba import FAR, fill_strip, strip_for
+from gpukm.kernels.strips_numba import FAR, pack_strip, pack_strip_float32, readable, strip_for
 from gpukm.kernels.transpose_numba import QUAD
-from gpukm.kernels.vectors_numba import GROUP, LANES, PANELS, ROWS
+from gpukm.kernels.vectors_numba import GROUP, LANES, PANELS, ROWS, lanes_differ
 
 MEMORY = 64 << 20  # bytes that gpukm may take for a sorted copy by default
+CHANGES = 1 << 14  # rows that changed label until they are moved
 
 
 @intrinsic
@@ -67,66 +67,87 @@ def pack_survivors(index, count, columns, base, tiles, own_base):
 
 
 @jit(FUSED)
-def _label(X, first, last, frame, tiles, base, boxes, labels):
-    """`assign_rows` without margins."""
+def _move(X, rows, new, count, labels, sums):
+    """Give rows of X new labels: `sums` (k, d + 1), sizes in the last column."""
+    d = X.shape[1]
+    for change in range(count):
+        i = rows[change]
+        target, before = sums[new[change]], labels[i]
+        for f in range(d):
+            target[f] += np.float64(X[i, f])
+        target[d] += 1.0
+        if before >= 0:
+            source = sums[before]
+            for f in range(d):
+                source[f] -= np.float64(X[i, f])
+            source[d] -= 1.0
+        labels[i] = new[change]
+
+
+@jit(FUSED)
+def _step(X, frame, tiles, base, boxes, sides, same, labels, rows, new, sums):
+    """`assign_rows` without margins: label the rows of X, and move those that changed."""
     d, k = X.shape[1], boxes[1].shape[0]
     strip = strip_for(d)
     best, label = np.empty(ROWS, np.float32), np.empty(ROWS, np.int32)
-    columns, ask, survived = boxes[0], boxes[0].shape[1] > 0, 0
+    columns, ask, survived, moved = boxes[0], len(sides) > 0, 0, 0
     at, index = np.empty(k + LANES, np.float32), np.empty(k + LANES, np.int32)
     limits = np.empty(LANES, np.float32)
-    sides = np.zeros((3, max(d, MOST_FEATURES)), np.float32)
-    lows, highs = np.empty(LANES * d, np.float32), np.empty(LANES * d, np.float32)
     few, few_base = (np.empty_like(tiles), np.empty_like(base)) if ask else (tiles, base)
-    own, own_base, groups = tiles, base, len(tiles)
-    for start in range(first, last, ROWS):
-        count = min(ROWS, last - start)
+    own, own_base, groups, listed = tiles, base, len(tiles), False
+    (shift, scale), until = frame, readable(X, True)
+    start = -ROWS
+    while start + ROWS < len(X):
+        start += ROWS
+        count = min(ROWS, len(X) - start)
+        if moved + BLOCK > len(rows):
+            _move(X, rows, new, moved, labels, sums)
+            moved = 0
+        if len(sides) and start % BLOCK == 0:
+            box = start // BLOCK
+            own, own_base, groups, listed = tiles, base, len(tiles), ask
+            if ask:
+                left = survivors(sides, box, boxes, at, limits, index)
+                survived += left
+                ask = 2 * survived * BLOCK <= k * (start + BLOCK)
+                if left == 1:
+                    stop, only = min(start + BLOCK, len(X)), index[0]
+                    if same[box] != only:
+                        same[box] = only
+                        for i in range(start, stop):
+                            rows[moved], new[moved] = i, only
+                            moved += labels[i] != only
+                    start = stop - ROWS
+                    continue
+                own, own_base, groups = few, few_base, pack_survivors(index, left, columns, base, few, few_base)
+            same[box] = -1
         best[:] = FAR
         label[:] = 0
-        fill_strip(X, frame, start, strip)
-        if ask and (start - first) % (STRIPS * ROWS) == 0:
-            box_of(X, frame, start, min(start + STRIPS * ROWS, last), sides, lows, highs)
-            left = survivors(sides, boxes, at, limits, index)
-            own, own_base, groups = few, few_base, pack_survivors(index, left, columns, base, few, few_base)
-            survived += left
-            if 2 * survived * STRIPS * ROWS > k * (start + STRIPS * ROWS - first):
-                ask, own, own_base, groups = False, tiles, base, len(tiles)
+        if start + ROWS <= until:
+            pack_strip_float32(X.ctypes.data + 4 * d * start, shift.ctypes.data, strip.ctypes.data, d)
+        else:
+            pack_strip(X, shift, scale, start, count, strip)
         for g in range(groups):
             least_tile(
                 strip.ctypes.data,
-                own[g].ctypes.data,
+                own.ctypes.data + 4 * GROUP * d * g,
                 own_base.ctypes.data + 4 * GROUP * g,
                 best.ctypes.data,
                 label.ctypes.data,
                 np.int32(g * GROUP),
                 d,
             )
-        found = labels[start : start + count]
-        for i in range(count):
-            found[i] = index[label[i]] if ask else label[i]
-
-
-@jit(FUSED)
-def _step(X, frame, tiles, base, boxes, old, labels, sums):
-    """Label the rows of X and move those that changed: `sums` (k, d + 1), sizes in the last column."""
-    d = X.shape[1]
-    rows = max(VALUES // d // ROWS, 16) * ROWS
-    for start in range(0, len(X), rows):
-        stop = min(start + rows, len(X))
-        _label(X, start, stop, frame, tiles, base, boxes, labels)
-        part, new, before = X[start:stop], labels[start:stop], old[start:stop]
-        for i in range(stop - start):
-            if new[i] == before[i]:
-                continue
-            target = sums[new[i]]
-            for f in range(d):
-                target[f] += np.float64(part[i, f])
-            target[d] += 1.0
-            if before[i] >= 0:
-                source = sums[before[i]]
-                for f in range(d):
-                    source[f] -= np.float64(part[i, f])
-                source[d] -= 1.0
+        if listed:
+            for i in range(count):
+                label[i] = index[label[i]]
+        for first in range(0, count, LANES):
+            if first + LANES <= count:  # most often none of so many has changed
+                if lanes_differ(label.ctypes.data + 4 * first, labels.ctypes.data + 4 * (start + first)) == 0:
+                    continue
+            for i in range(first, min(first + LANES, count)):
+                rows[moved], new[moved] = start + i, label[i]
+                moved += labels[start + i] != label[i]
+    _move(X, rows, new, moved, labels, sums)
 
 
 @jit(FUSED)
@@ -159,6 +180,7 @@ def fit(X: np.ndarray, centroids: np.ndarray, iterations: int, threads: int) -> 
     k = len(centroids)
 
     def visit(task, rows):
+        rows = -(-rows // BLOCK) * BLOCK
         return run_blocks(lambda b: task(slice(b * rows, min((b + 1) * rows, n))), -(-n // rows), threads)
 
     few = max((1 << 18) // d, 64)
@@ -166,16 +188,24 @@ def fit(X: np.ndarray, centroids: np.ndarray, iterations: int, threads: int) -> 
     mean, low, high = columns[:, 0].sum(axis=0) / n, columns[:, 1].min(axis=0), columns[:, 2].max(axis=0)
     if not np.isfinite(mean).all():
         raise ValueError("X holds NaN or infinity")
-    order = None
-    if kernels.worth_arranging("numba", X, X.dtype, k, MEMORY):
-        order = kernels.order_of(np.concatenate(visit(lambda part: kernels.codes(X[part], low, high), few)))
-        arranged = np.empty_like(X)
-        visit(lambda part: kernels.gather(X, order[part], arranged[part]), few)
-        X = arranged
     shift = np.zeros(-(-d // QUAD) * QUAD, np.float32)
     shift[:d] = mean
-    frame = shift, 1.0, True
-    labels, spare, sums = np.full(n, -1, np.int32), np.empty(n, np.int32), np.zeros((k, d + 1))
+    frame = shift, 1.0
+    order, sides = None, np.empty((0, 3, 4), np.float32)
+    if kernels.worth_arranging("numba", X, X.dtype, k, MEMORY):
+
+        def arranging(task):
+            return visit(lambda part: task(part.start, part.stop, {}), few)
+
+        given = X
+
+        def run(task, count):
+            return run_blocks(task, count, threads)
+
+        X, order = kernels.arranged(arranging, run, lambda i, j: given[i:j], X.shape, X.dtype, low, high)
+        sides = np.concatenate(visit(lambda part: boxes_of(X[part], shift, 1.0), few))
+    same = np.full(len(sides), -1, np.int32)
+    labels, sums = np.full(n, -1, np.int32), np.zeros((k, d + 1))
     centroids = centroids.copy()
     for i in range(iterations + 1):
         C = np.zeros((-(-k // GROUP) * GROUP, d), np.float32)
@@ -183,23 +213,23 @@ def fit(X: np.ndarray, centroids: np.ndarray, iterations: int, threads: int) -> 
         base = np.full(len(C), FAR, np.float32)
         base[:k] = (C[:k].astype(np.float64) ** 2).sum(axis=1) / 2
         tiles = np.ascontiguousarray(C.reshape(-1, GROUP, d).transpose(0, 2, 1))
-        spare_room = np.float32(1e-6) * base[:k]  # `survivors` rounds as it likes, and must not lose the nearest
-        boxes = Boxes.around(C[:k], base[:k] - spare_room, base[:k] + spare_room, 1e-6).arguments
+        room = np.float32(1e-6) * base[:k]  # `survivors` rounds as it likes, and must not lose the nearest
+        boxes = (Boxes.around(C[:k], base[:k] - room, base[:k] + room, 1e-6) if len(sides) else NONE).arguments
         pool: LifoQueue = LifoQueue()
 
-        def work(part, tiles=tiles, base=base, boxes=boxes, old=labels, new=spare, pool=pool):
+        def work(part, tiles=tiles, base=base, boxes=boxes, pool=pool):
             try:
-                own = pool.get_nowait()
+                own, *changes = pool.get_nowait()
             except Empty:
-                own = np.zeros((k, d + 1))
-            _step(X[part], frame, tiles, base, boxes, old[part], new[part], own)
-            pool.put(own)
+                own, *changes = np.zeros((k, d + 1)), np.empty(CHANGES, np.int64), np.empty(CHANGES, np.int32)
+            box = slice(part.start // BLOCK, -(-part.stop // BLOCK))
+            _step(X[part], frame, tiles, base, boxes, sides[box], same[box], labels[part], *changes, own)
+            pool.put((own, *changes))
 
         visit(work, min(1 << 18, max(n // (4 * threads), 2048), max(MEMORY // threads // (8 * d), 1)))
-        labels, spare = spare, labels
         if i < iterations:
             while not pool.empty():
-                sums += pool.get()
+                sums += pool.get()[0]
             full = sums[:, d] > 0.5
             centroids[full] = sums[full, :d] / sums[full, d:]
 
@@ -211,6 +241,6 @@ def fit(X: np.ndarray, centroids: np.ndarray, iterations: int, threads: int) -> 
     wide = centroids.astype(np.float64)
     sum(visit(inertia, few))
     if order is not None:
-        given = np.empty_like(labels)
-        given[order] = labels
+        out = np.empty_like(labels)
+        visit(lambda part: kernels.put_back(labels[part], order[part], out), few)
     return centroids

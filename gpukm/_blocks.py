@@ -38,6 +38,7 @@ class Blocks:
         self._memory = max_memory
         self._threads = (n_threads or available_threads()) if is_numpy(self._xp) else 1
         self._block_rows = block_rows
+        self._multiple = 1
 
     def block(self, start: int, stop: int) -> Array:
         """Rows start:stop, C-contiguous in the compute dtype; no copy where they are so already."""
@@ -86,7 +87,8 @@ class Blocks:
         """[task(start, stop, scratch) for each block], on the threads.
 
         Blocks have `rows` rows, or what suits the cache; fewer where memory asks for it, or an even load of the
-        threads, for the sake of which they are not made smaller than `least` rows.
+        threads, for the sake of which they are not made smaller than `least` rows; but always a multiple of
+        `_multiple`.
         """
         return self._visit(task, 0, self.n_samples, rows, LifoQueue() if scratch is None else scratch, least)
 
@@ -99,6 +101,10 @@ class Blocks:
         """`visit` with one block for each thread, however long: for tasks that take little memory, of rows in place."""
         rows = self._block_rows or -(-self.n_samples // self._threads)
         return self._run(task, 0, self.n_samples, rows, scratch)
+
+    def run(self, task: Callable[[int], Any], count: int) -> list[Any]:
+        """[task(0), ..., task(count - 1)], on the threads."""
+        return run_blocks(task, count, self._threads)
 
     def visit_numbers(self, task: Callable[[int, int, dict], Any]) -> list[Any]:
         """The same for a task that needs no rows, only which they are: none is read."""
@@ -119,7 +125,8 @@ class Blocks:
             rows = min(max(VISIT // self.n_features, 64), own // (48 * (self.n_features + 1)), BLOCK_ROWS)
         least = max(LEAST // self.n_features, 2048) if least is None else least
         rows = min(rows, own // (8 * self.n_features), max(-(-(last - first) // (4 * self._threads)), least))
-        return self._run(task, first, last, self._block_rows or max(rows, 1), pool)
+        rows = -(-(self._block_rows or max(rows, 1)) // self._multiple) * self._multiple
+        return self._run(task, first, last, rows, pool)
 
     def _run(
         self, task: Callable[[int, int, dict], Any], first: int, last: int, rows: int, pool: LifoQueue
@@ -134,4 +141,4 @@ class Blocks:
             pool.put(own)
             return result
 
-        return run_blocks(run, -(-(last - first) // rows), self._threads)
+        return self.run(run, -(-(last - first) // rows))

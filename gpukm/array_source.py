@@ -34,6 +34,8 @@ class ArraySource(Measured):
 
     _labels: Array
     _sums: Sums | None
+    _limits: kernels.Bounds
+    _halfway: bool  # whether a step was broken off
     _bounded = True  # whether steps may keep bounds: 8 bytes a row
 
     def __init__(
@@ -48,8 +50,8 @@ class ArraySource(Measured):
     ) -> None:
         super().__init__(X, sample_weight, np.dtype(dtype), max_memory, n_threads, block_rows)
         self._order: NDArray | None = None  # of the rows as given, once they are arranged
+        self._boxes: NDArray | None = None  # around them then
         self._slack: NDArray[np.float32] | None = None
-        self._spare = np.empty(self.n_samples, np.int32)
         self.reset()
 
     def arrange(self, n_clusters: int, often: bool = False) -> None:
@@ -66,20 +68,18 @@ class ArraySource(Measured):
             self.engine, self._X, self.dtype, n_clusters, self._memory
         ):
             return
-        low, high = self.bounds()
-        places = np.concatenate(
-            self.visit(lambda start, stop, _: kernels.codes(self.host_block(start, stop), low, high))
-        )
-        order = kernels.order_of(places)
-        rows = np.empty(self._X.shape, self.dtype)
-        self.visit(lambda start, stop, _: kernels.gather(self._X, order[start:stop], rows[start:stop]))
+        own = self.visit, self.run, self.host_block
+        rows, order = kernels.arranged(*own, self._X.shape, self.dtype, *self.bounds())
         self._X, self._order = rows, order
+        self._multiple = kernels.box_rows()
+        self._boxes = np.concatenate(self.visit(lambda i, j, _: kernels.boxes_of(rows[i:j], self.frame)))
+        self.reset()
         if self.sample_weight is not None:
             self.sample_weight = self.sample_weight[order]
 
     def _column_sums(self) -> Sums:
         """See `Measured`; a finished step has added up all rows already."""
-        if self._sums is None or self._labels[0] < 0:
+        if self._sums is None:
             return super()._column_sums()
         return self._sums.whole()
 
@@ -87,8 +87,8 @@ class ArraySource(Measured):
         """Labels in the order of the rows as they were given."""
         if self._order is None:
             return labels
-        out = np.empty_like(labels)
-        out[self._order] = labels
+        order, out = self._order, np.empty_like(labels)
+        self.visit_numbers(lambda i, j, _: kernels.put_back(labels[i:j], order[i:j], out))
         return out
 
     def stored(self, indices: NDArray) -> Any:
@@ -109,18 +109,19 @@ class ArraySource(Measured):
     def step(self, centroids: NDArray) -> Step:
         """Label all rows for `centroids` (k, d); only rows that change label touch the sums."""
         k = len(centroids)
-        if self._sums is not None and self._sums.store.shape[1] != k:
+        if self._halfway or (self._sums is not None and self._sums.store.shape[1] != k):
             self.reset()
+        self._halfway = True  # until the step is over: one that is broken off leaves labels of both kinds
         grid, bounds = self.grid, self._limits
-        if self._sums is None:
-            self._sums = sums_like(grid, k)
-        self._sums.grid = grid  # more may be known of it by now
+        sums = sums_like(grid, k) if self._sums is None else self._sums
+        sums.grid = grid  # more may be known of it by now
         scorer = kernels.Scorer.of(self.frame, centroids, self.engine)
         rows = kernels.block_rows(k, self.n_features, self._memory // self._threads)
         known = self._slack is not None
         slack = np.empty(self.n_samples, np.float32) if self._slack is None and self.engine == "numpy" else self._slack
-        with single_threaded_blas():
-            bounds.follow(centroids, self.frame.scale, self.rows, self._in_place)
+        if bounds.may_pay(k, self.n_features):
+            with single_threaded_blas():
+                bounds.follow(centroids, self.frame.scale, self.rows, self._in_place)
 
         def visit(start: int, stop: int, scratch: dict) -> tuple[int, int, int]:
             if "sums" not in scratch:
@@ -133,11 +134,11 @@ class ArraySource(Measured):
                 self._xp,
                 scorer,
                 self._labels[start:stop],
-                self._spare[start:stop],
                 scratch["sums"],
                 weights=self._weights(start, stop),
                 rows=rows,
                 slack=None if slack is None else slack[start:stop],
+                around=self._around(start, stop),
                 bounds=bounds.part(start, stop) if is_numpy(self._xp) else None,
                 scratch=scratch,
             )
@@ -151,10 +152,16 @@ class ArraySource(Measured):
         changed, undecided, _ = np.sum(visits, axis=0)
         bounds.finish()
         while not pool.empty():
-            self._sums.add(pool.get()["sums"])
-        self._slack = slack
-        self._labels, self._spare = self._spare, self._labels
-        return Step(self._sums, int(changed), int(undecided))
+            sums.add(pool.get()["sums"])
+        self._sums, self._slack, self._halfway = sums, slack, False
+        return Step(sums, int(changed), int(undecided))
+
+    def _around(self, start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.int32]] | None:
+        """The boxes around rows start:stop, and which label all rows of each have, or -1."""
+        if self._boxes is None:
+            return None
+        own = slice(start // self._multiple, -(-stop // self._multiple))
+        return self._boxes[own], self._same[own]
 
     def ahead(self, centroids: NDArray, iterations: int, tol: Callable[[], float]) -> Ahead:
         """None: each iteration is the loop's."""
@@ -162,9 +169,10 @@ class ArraySource(Measured):
 
     def reset(self) -> None:
         """Forget labels and sums: the next step starts anew."""
-        self._sums = None
+        self._sums, self._halfway = None, False
         self._labels = np.full(self.n_samples, -1, np.int32)
         self._limits = kernels.Bounds(self.n_samples, self.engine if self._bounded else "")
+        self._same = np.full(0 if self._boxes is None else len(self._boxes), -1, np.int32)  # labels of whole boxes
 
     def assign(self, centroids: NDArray) -> NDArray[np.int32]:
         """(n,) int32 labels for `centroids`, leaving the state of the fit alone."""
@@ -180,7 +188,8 @@ class ArraySource(Measured):
 
     def sizes(self, labels: NDArray[np.int32], n_clusters: int) -> NDArray[np.int64]:
         """(k,) rows of each label."""
-        return np.bincount(labels, minlength=n_clusters)
+        counts = self.visit_numbers(lambda i, j, _: np.bincount(labels[i:j], minlength=n_clusters))
+        return np.sum(counts, axis=0)
 
     # -- distances ---------------------------------------------------------------------------------
 

@@ -75,11 +75,10 @@ class DeviceStreamSource(StreamSource):
             counts += cuda.lloyd_step(self.gpu, rows, self.frame, centroids, labels, weights, sums, self._memory)
             if squares is not None and mean is not None:
                 cuda.add_inertia(self.gpu, rows, mean, None, weights, squares)
-            self._spare[own] = self.gpu.to_host(labels)
+            self._labels[own] = self.gpu.to_host(labels)
         if squares is not None:
             self._stats = self._stats_of(squares.to_host(self.gpu))
         self._device_sums = sums
-        self._labels, self._spare = self._spare, self._labels
         return Step(sums.to_host(self.gpu), int(counts[0]), int(counts[1]))
 
     def assign(self, centroids: NDArray) -> NDArray[np.int32]:

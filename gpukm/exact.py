@@ -237,24 +237,24 @@ def sums_like(grid: Grid, n_clusters: int) -> Sums:
 
 def double_double(sums: Sums, columns: slice) -> tuple[NDArray, NDArray]:
     """(hi, lo), each (k, columns): the sums to a relative 2^-98, hi + lo unevaluated."""
-    bits = sums.grid.bits
-    first = sums.store[0][:, columns].astype(np.float64)
-    if not sums.limbs[1:, :, columns].any() and np.array_equal(first.astype(np.int64), sums.store[0][:, columns]):
-        return first * sums.grid.unit(0)[columns], np.zeros(first.shape)
-    limbs = [limb[:, columns].copy() for limb in sums.limbs]
+    bits, limbs = sums.grid.bits, sums.limbs[:, :, columns]
+    limbs = limbs.copy() if limbs[1:].any() else limbs[:1]
     for upper, lower in zip(limbs[-2::-1], limbs[:0:-1], strict=True):  # carry: all but the first within half a unit
         carry = (lower + (1 << (bits - 1))) >> bits
         lower -= carry << bits
         upper += carry
-    hi, lo = np.zeros(limbs[0].shape), np.zeros(limbs[0].shape)
-    for index in range(len(limbs) - 1, -1, -1):
-        unit = sums.grid.unit(index)[columns]
-        for part in ((limbs[index] & 0x7FFFFFFF) * unit, (limbs[index] >> 31) * (unit * 2.0**31)):
-            s = part + hi
-            t = s - part
-            lo += (part - (s - t)) + (hi - t)
-            hi = s + lo
-            lo = lo - (hi - s)
+    parts = [limb * sums.grid.unit(index)[columns] for index, limb in enumerate(limbs)]
+    if np.abs(limbs[0]).max(initial=0) > 1 << 53:  # no float64 holds it: two do
+        low, unit = limbs[0] & 0x7FFFFFFF, sums.grid.unit(0)[columns]
+        parts[:1] = (limbs[0] - low) * unit, low * unit
+    hi, lo = parts.pop(), np.zeros(limbs[0].shape)
+    while parts:
+        part = parts.pop()
+        s = part + hi
+        t = s - part
+        lo += (part - (s - t)) + (hi - t)
+        hi = s + lo
+        lo -= hi - s
     return hi, lo
 
 
@@ -267,17 +267,17 @@ def quotient(sums: Sums, columns: slice, divisor: slice | None) -> NDArray[np.fl
     if divisor is None and not lo.any():
         return hi
     w_hi, w_lo = (np.ones((1, 1)), np.zeros((1, 1))) if divisor is None else double_double(sums, divisor)
-    w_hi = np.where(w_hi == 0, 1.0, w_hi)
-    q = hi / w_hi
+    q = hi / (w_hi := np.where(w_hi == 0, 1.0, w_hi))
+    if sums.used == 1 and not (lo.any() or w_lo.any()):
+        return q  # exact until here, rounded once
     p, e = two_product(q, w_hi)
     delta = (((hi - p) - e) + lo - q * w_lo) / w_hi
     mean = q + delta
     rest = np.abs((q - mean) + delta)
-    # `rest` is how far the quotient lies from `mean`, known to 2^-48 of an ulp; too near a boundary is settled.
-    ulp = np.spacing(np.abs(mean))
-    boundary = np.where(np.abs(np.frexp(mean)[0]) == 0.5, ulp / 4, ulp / 2)
-    close = (np.abs(rest - ulp / 2) <= ulp * 2.0**-40) | (np.abs(rest - boundary) <= ulp * 2.0**-40)
-    for row, column in np.argwhere(close & (mean != 0)):
+    # How far the quotient lies from `mean`, to 2^-48 of an ulp. Halfway to the next number, integers decide.
+    close = rest > np.spacing(np.abs(mean)) * (0.5 - 2.0**-40)
+    close |= (np.abs(np.frexp(mean)[0]) == 0.5) & (rest > 0)  # a power of two: the next number below is nearer
+    for row, column in np.argwhere(close):
         mean[row, column] = _settle_quotient(sums, row, np.arange(len(sums.grid.exponents))[columns][column], divisor)
     return mean
 

@@ -39,6 +39,7 @@ class Measured(Blocks):
         self._frame: kernels.Frame | None = None
         self._n_clusters: int | None = None  # of the steps to come, where that is known
         self._whole = False  # until the statistics know better
+        self._grid: Grid | None = None
 
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(minimum, maximum) of each column, (d,) float64; raises ValueError on NaN, infinity or an unusable range."""
@@ -136,9 +137,11 @@ class Measured(Blocks):
     @property
     def grid(self) -> Grid:
         """The grid of the sums w x_j, and of w in the last column."""
-        low, high = self.bounds()
-        grid = Grid.of(np.append(np.maximum(-low, high), 1.0) * self._w_max, self.n_samples)
-        return replace(grid, whole=self._whole)
+        if self._grid is None or self._grid.whole != self._whole:
+            low, high = self.bounds()
+            grid = Grid.of(np.append(np.maximum(-low, high), 1.0) * self._w_max, self.n_samples)
+            self._grid = replace(grid, whole=self._whole)
+        return self._grid
 
     @property
     def _w_max(self) -> float:

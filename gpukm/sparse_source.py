@@ -102,16 +102,17 @@ class SparseSource(ArraySource):
         """Label all rows for `centroids` (k, d); only rows that change label touch the sums."""
         if self._sums is not None and self._sums.store.shape[1] != len(centroids):
             self.reset()
-        undecided = self._label(centroids, self._spare)
+        labels = np.empty(self.n_samples, np.int32)
+        undecided = self._label(centroids, labels)
         if self._sums is None:
             self._sums = sums_like(self.grid, len(centroids))
-            self._add(self._sums, self._spare, None)
+            self._add(self._sums, labels, None)
             changed = self.n_samples
         else:
-            moved = np.flatnonzero(self._spare != self._labels)
-            self._add(self._sums, self._spare, moved)
+            moved = np.flatnonzero(labels != self._labels)
+            self._add(self._sums, labels, moved)
             changed = len(moved)
-        self._labels, self._spare = self._spare, self._labels
+        self._labels = labels
         return Step(self._sums, changed, undecided)
 
     def _label(self, centroids: NDArray, labels: NDArray[np.int32]) -> int:

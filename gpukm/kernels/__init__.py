@@ -1,7 +1,7 @@
 """The steps of Lloyd's algorithm on blocks of rows; outside this folder nobody knows which engine runs."""
 
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
-from gpukm.kernels.arrange import codes, gather, order_of, worth_arranging
+from gpukm.kernels.arrange import arranged, box_rows, boxes_of, put_back, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
 from gpukm.kernels.bounds import Bounds
 from gpukm.kernels.candidates import Candidates
@@ -39,23 +39,24 @@ __all__ = [
     "accumulate_scalars",
     "add_inertia",
     "all_distances",
+    "arranged",
     "assign",
     "assign_csr",
     "block_rows",
-    "codes",
+    "box_rows",
+    "boxes_of",
     "count_colors_on_device",
     "cuda_works",
     "diffuse",
     "engine_name",
     "extremes",
-    "gather",
     "gpu",
     "hash_rows",
     "lloyd_step",
     "mix",
-    "order_of",
     "own_distances",
     "own_distances_csr",
+    "put_back",
     "sample",
     "scores",
     "squared_distances_csr",

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from gpukm.exact import Sums
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.vectors_numba import LANES, lanes_differ
 
 NO_WEIGHTS = np.empty(0)
 
@@ -52,56 +51,51 @@ def _move_weighted_row(X, row, weight, new, old, scale, bits, store):
 
 
 @jit()
-def move_rows(X, first, last, weights, labels, old_labels, scale, bits, store):
-    """Bring `store` (limbs, k, d + 1) from `old_labels` (-1: not in it) to `labels`, for the rows `first` to `last`.
+def move_rows(X, changes, count, weights, labels, scale, bits, store):
+    """Give `count` rows of X (m, d) new labels, and bring `store` (limbs, k, d + 1) there; returns the limbs in use.
 
+    `changes` are row numbers and their new labels; a label of -1 so far says that the row is not in `store` yet.
     `weights` (m,) float64, or (0,) for ones; `scale` (d + 1,) is 1 / unit of limb 0, `bits` 2 ** bits of a limb.
-    Returns (rows that moved, limbs in use). Rows without weights are moved here, by a loop for those that leave a
-    cluster and another for those that leave none: one loop took 1.4 times as long, a function for a row eight times.
+    Rows without weights are moved here, by a loop for those that leave a cluster and another for those that leave none:
+    one loop took 1.4 times as long, a function for a row eight times.
     """
     d = X.shape[1]
-    count = np.int64(scale[d])
-    moved, used = 0, 1
+    one = np.int64(scale[d])
+    used = 1
     rest = np.empty(d)
-    X, labels, old_labels, weights = X[first:last], labels[first:last], old_labels[first:last], weights[first:last]
-    for start in range(0, last - first, LANES):
-        stop = min(start + LANES, last - first)
-        if stop == start + LANES:  # most often none of so many has moved
-            if lanes_differ(labels.ctypes.data + 4 * start, old_labels.ctypes.data + 4 * start) == 0:
-                continue
-        for i in range(start, stop):
-            new, old = labels[i], old_labels[i]
-            if new == old:
-                continue
-            moved += 1
-            if len(weights):
-                used = max(used, _move_weighted_row(X, i, weights[i], new, old, scale, bits, store))
-                continue
-            target = store[0, new]
-            left = 0
-            if old >= 0:
-                source = store[0, old]
-                for f in range(d):
-                    term = np.float64(X[i, f]) * scale[f]
-                    q = np.rint(term)
-                    rest[f] = (term - q) * bits
-                    left += term != q
-                    target[f] += np.int64(q)
-                    source[f] -= np.int64(q)
-                source[d] -= count
-            else:
-                for f in range(d):
-                    term = np.float64(X[i, f]) * scale[f]
-                    q = np.rint(term)
-                    rest[f] = (term - q) * bits
-                    left += term != q
-                    target[f] += np.int64(q)
-            target[d] += count
-            if left:
-                for f in range(d):
-                    if rest[f] != 0.0:
-                        used = max(used, spill(rest[f], 1, bits, store, new, old, f))
-    return moved, used
+    rows, new_labels = changes
+    for change in range(count):
+        i, new = rows[change], new_labels[change]
+        old = labels[i]
+        labels[i] = new
+        if len(weights):
+            used = max(used, _move_weighted_row(X, i, weights[i], new, old, scale, bits, store))
+            continue
+        target = store[0, new]
+        left = 0
+        if old >= 0:
+            source = store[0, old]
+            for f in range(d):
+                term = np.float64(X[i, f]) * scale[f]
+                q = np.rint(term)
+                rest[f] = (term - q) * bits
+                left += term != q
+                target[f] += np.int64(q)
+                source[f] -= np.int64(q)
+            source[d] -= one
+        else:
+            for f in range(d):
+                term = np.float64(X[i, f]) * scale[f]
+                q = np.rint(term)
+                rest[f] = (term - q) * bits
+                left += term != q
+                target[f] += np.int64(q)
+        target[d] += one
+        if left:
+            for f in range(d):
+                if rest[f] != 0.0:
+                    used = max(used, spill(rest[f], 1, bits, store, new, old, f))
+    return used
 
 
 def accumulate(
@@ -110,10 +104,10 @@ def accumulate(
     old_labels: NDArray[np.int32],
     weights: NDArray[np.float64] | None,
     sums: Sums,
-) -> int:
-    """Bring `sums` from `old_labels` to `labels`; returns how many rows moved. See `gpukm.kernels.accumulate`."""
+) -> None:
+    """Bring `sums` from `old_labels` to `labels`. See `gpukm.kernels.accumulate`."""
     scale, bits = 1 / sums.grid.unit(0), 2.0**sums.grid.bits
     w = NO_WEIGHTS if weights is None else weights
-    moved, used = move_rows(X, 0, len(X), w, labels, old_labels, scale, bits, sums.store)
+    changes = np.arange(len(X)), labels
+    used = move_rows(X, changes, len(X), w, old_labels.copy(), scale, bits, sums.store)
     sums.used = max(sums.used, used)
-    return int(moved)

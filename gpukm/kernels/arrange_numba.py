@@ -1,80 +1,135 @@
-"""arrange, Numba engine: places on a curve, rows sorted by them, rows brought into that order."""
+"""arrange, Numba engine: rows brought into an order in which near ones follow each other.
+
+Each row has a place along a curve (Morton 1966), of which the leading bits are a cell. One pass counts the rows of each
+cell, one deals the rows out to the cells, in the order in which they come, and large cells are then sorted where they
+lie, by the remaining bits: rows are moved within what a cache holds, and no second copy is made.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.kernels.jit_numba import jit
 
-BITS = 24  # of a place; sorted in two passes
-DIGIT = 12
+BITS, DIGIT = 24, 12  # of a place; of a cell
+CELLS = 1 << DIGIT
+FEW = 256  # rows of a cell that are left as they came
+TASKS = 16  # that the cells are divided among
 
 
 @jit()
-def _codes(X, low, scale, spread, out):
+def _places(X, low, scale, spread, out, counts):
     m, d = X.shape
     most = len(spread) - 1
     for i in range(m):
-        code = 0
+        place = 0
         for f in range(d):
-            code |= spread[min(np.int64((np.float64(X[i, f]) - low[f]) * scale[f]), most)] << f
-        out[i] = code
+            place |= spread[min(np.int64((np.float64(X[i, f]) - low[f]) * scale[f]), most)] << f
+        out[i] = place
+        counts[place >> DIGIT] += 1
 
 
-def codes(X: NDArray, low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.uint32]:
-    """(m,) the place of each row along a curve that keeps near rows near: the leading bits of all features in turn."""
+def places(X: NDArray, low: NDArray[np.float64], high: NDArray[np.float64], out: NDArray[np.uint32]) -> NDArray:
+    """Write the place of each row of X (m, d), which lie within [low, high], to `out`; returns the rows of each cell.
+
+    A place is made of the leading bits of all features in turn.
+    """
     d = X.shape[1]
-    bits = min(BITS // d, DIGIT)
+    bits = min(BITS // d, 12)
     values = np.arange(1 << bits)
-    spread = np.zeros(len(values), np.int64)  # the bits of a value, d apart (Morton 1966)
+    spread = np.zeros(len(values), np.int64)  # the bits of a value, d apart
     for b in range(bits):
-        spread |= ((values >> b) & 1) << (b * d)
-    out = np.empty(len(X), np.uint32)
-    _codes(X, low, len(values) / np.where(high > low, high - low, 1.0), spread, out)
-    return out
+        spread |= ((values >> b) & 1) << (b * d + BITS - bits * d)
+    counts = np.zeros(CELLS, np.int64)
+    _places(X, low, len(values) / np.where(high > low, high - low, 1.0), spread, out, counts)
+    return counts
 
 
 @jit()
-def _order(places, first, second):
-    """Sort row numbers by the low digit of their places into `first`, then by the high one into `second`."""
-    size = 1 << DIGIT
-    begins = np.zeros((2, size), np.int64)
-    for place in places:
-        begins[0, place & (size - 1)] += 1
-        begins[1, place >> DIGIT] += 1
-    for digit in range(2):
-        total = 0
-        for value in range(size):
-            count = begins[digit, value]
-            begins[digit, value] = total
+def _deal(X, first, places, at, rows, order, rest):
+    d = X.shape[1]
+    for i in range(len(X)):
+        cell = places[i] >> DIGIT
+        to = at[cell]
+        at[cell] = to + 1
+        for f in range(d):
+            rows[to, f] = X[i, f]
+        order[to] = first + i
+        rest[to] = places[i] & (CELLS - 1)
+
+
+def deal(
+    X: NDArray,
+    first: int,
+    places: NDArray[np.uint32],
+    at: NDArray[np.int64],
+    rows: NDArray,
+    order: NDArray[Any],
+    rest: NDArray[np.uint16],
+) -> None:
+    """Write the rows of X, numbers `first` and on, with their numbers and the rest of their places, to their cells.
+
+    `at` (CELLS,) is where the next row of each cell goes, brought up to date.
+    """
+    _deal(X, first, places, at, rows, order, rest)
+
+
+@jit()
+def _sort_cells(rows, order, rest, begins, first, last):
+    """Sort each of the cells first to last where it lies (McIlroy, Bostic & McIlroy 1993), by as many bits as pay."""
+    d = rows.shape[1]
+    at, ends = np.empty(CELLS, np.int64), np.empty(CELLS, np.int64)
+    for cell in range(first, last):
+        begin, end = begins[cell], begins[cell + 1]
+        if end - begin <= FEW:
+            continue
+        shift = DIGIT
+        while shift > 0 and (end - begin) >> (DIGIT - shift) > FEW // 2:
+            shift -= 1
+        parts = CELLS >> shift
+        at[:parts] = 0
+        for i in range(begin, end):
+            at[rest[i] >> shift] += 1
+        total = begin
+        for part in range(parts):
+            count = at[part]
+            at[part] = total
             total += count
-    for i in range(len(places)):
-        value = places[i] & (size - 1)
-        first[begins[0, value]] = i
-        begins[0, value] += 1
-    for i in first:
-        value = places[i] >> DIGIT
-        second[begins[1, value]] = i
-        begins[1, value] += 1
+            ends[part] = total
+        for part in range(parts):
+            while at[part] < ends[part]:
+                i = at[part]
+                digit = rest[i] >> shift
+                j = at[digit]
+                at[digit] = j + 1
+                if i != j:
+                    for f in range(d):
+                        rows[i, f], rows[j, f] = rows[j, f], rows[i, f]
+                    order[i], order[j] = order[j], order[i]
+                    rest[i], rest[j] = rest[j], rest[i]
 
 
-def order_of(places: NDArray[np.uint32]) -> NDArray:
-    """The rows sorted by their places, those of equal places as they were."""
-    index = np.int32 if len(places) < 2**31 else np.int64
-    first, second = np.empty(len(places), index), np.empty(len(places), index)
-    _order(places, first, second)
-    return second
+def sort_cells(
+    rows: NDArray,
+    order: NDArray[Any],
+    rest: NDArray[np.uint16],
+    counts: NDArray[np.int64],
+    run: Callable[[Callable[[int], Any], int], Any],
+) -> None:
+    """Bring the rows of each cell into the order of their places; `counts` (CELLS,) says how many there are.
+
+    ``run(task, count)`` does task(0), ..., task(count - 1).
+    """
+    begins = np.zeros(CELLS + 1, np.int64)
+    np.cumsum(counts, out=begins[1:])
+    cuts = np.searchsorted(begins, np.linspace(0, len(rows), TASKS + 1))  # about as many rows each
+    run(lambda task: _sort_cells(rows, order, rest, begins, cuts[task], cuts[task + 1]), TASKS)
 
 
 @jit()
-def _gather(X, order, out):
-    for j in range(len(order)):
-        for f in range(X.shape[1]):
-            out[j, f] = X[order[j], f]
-
-
-def gather(X: NDArray, order: NDArray, out: NDArray) -> None:
-    """Bring the rows `order` of X (n, d) into `out`."""
-    if X.dtype == out.dtype and X.flags.c_contiguous:
-        _gather(X, order, out)
-    else:
-        out[...] = X[order]
+def put_back(labels, order, out):
+    """Write the labels of rows in order to where the rows came from."""
+    for i in range(len(order)):
+        out[order[i]] = labels[i]

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from gpukm.kernels._nvrtc import Configuration, Kernel
 from gpukm.kernels.accumulate_cuda import NEAR_LIMBS, DeviceSums, blocks, move_rows, value_define
-from gpukm.kernels.arrange import LEAST_CENTROIDS, MOST_FEATURES
+from gpukm.kernels.arrange import MOST_FEATURES
 from gpukm.kernels.assign import Frame
 from gpukm.kernels.operands_cuda import COLUMNS, Operands, slab_of
 
 Array = Any  # on the device
+LEAST_CENTROIDS = 64  # from which on boxes pay
 FUSED = 16  # features up to which a row fits a thread's registers
 CORES_ROWS, CORES_THREADS = 128, 256  # of assign.cu
 LIST_BYTES = 24  # of a row in the lists: moved (8), twice open and margin (8)

@@ -8,16 +8,17 @@ Cost of a strip: 2 ROWS k d FLOP; nothing of n x k is stored.
 """
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, NOTHING, SMALLEST, Part, factors, may_pay
-from gpukm.kernels.boxes_numba import MOST_FEATURES, STRIPS, box_of, survivors
+from gpukm.kernels.boxes_numba import BLOCK, boxes_of, survivors
 from gpukm.kernels.jit_numba import ANY_ORDER, FUSED, jit
-from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, fill_strip, strip_for
+from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, pack_strip, pack_strip_float32, readable, strip_for
 from gpukm.kernels.vectors_numba import (
     GROUP,
     LANES,
     ROWS,
+    lanes_differ,
     lanes_within,
     lowest_bit,
     score_listed,
@@ -51,7 +52,7 @@ def distance(x, c):
 def settle(X, open_rows, threshold, strip, tiles, base, centroids, within, scores, labels):
     """Label rows of X (`open_rows`), packed in `strip`: of the centroids within their `threshold`, the nearest by D.
 
-    `threshold` (ROWS,) is below all scores in lanes that have no row.
+    `threshold` (ROWS,) is below all scores in lanes that have no row; `labels` (ROWS,) int32 is written.
     Centroids come in order of number. One that is clearly nearer than the nearest so far, by a sum in any order,
     replaces it, one clearly farther is passed over; between the two D decides, and of equal D the first stays.
     """
@@ -75,15 +76,16 @@ def settle(X, open_rows, threshold, strip, tiles, base, centroids, within, score
                     exact[i] = -1.0
                 else:
                     if exact[i] < 0.0:
-                        exact[i] = distance(x, centroids[labels[open_rows[i]]])
+                        exact[i] = distance(x, centroids[labels[i]])
                     D = distance(x, c)
                     if D >= exact[i]:
                         continue
                     exact[i] = D
                 nearest[i] = min(other, nearest[i])
-                labels[open_rows[i]] = at + u
+                labels[i] = at + u
 
 
+LEAST_CENTROIDS = 64  # from which on boxes pay that are found for one look at the rows
 NO_FLOATS, IN_ORDER = np.empty(0, np.float32), np.empty(0, np.int64)
 NO_LIMITS = NO_FLOATS, NO_FLOATS, NO_FLOATS, factors(1)
 
@@ -97,13 +99,11 @@ def keep_of(bounds: Part | None, n_clusters: int, n_features: int) -> tuple | No
     return bounds.limits, bounds.reach, bounds.drift, factors(n_features)
 
 
-def scratch_for(d: int, k: int, dtype: DTypeLike) -> tuple:
+def scratch_for(d: int, k: int) -> tuple:
     """What `assign_rows` writes to; made by NumPy, since Numba takes a tenth of a second to compile each `np.empty`."""
     strips = strip_for.py_func(d), strip_for.py_func(d), np.empty((GROUP, ROWS), np.float32)
-    of_rows = np.empty((4, ROWS), np.float32), np.empty((3, ROWS), np.int64)
-    beside = np.empty(LANES * d, dtype), np.empty(LANES * d, dtype)
-    sides = np.zeros((3, max(d, MOST_FEATURES)), np.float32)
-    of_boxes = np.empty(k + LANES, np.float32), np.empty(LANES, np.float32), sides, beside
+    of_rows = np.empty((4, ROWS), np.float32), np.empty((3, ROWS), np.int64), np.empty(ROWS, np.int32)
+    of_boxes = np.empty(k + LANES, np.float32), np.empty(LANES, np.float32)
     return strips, of_rows, of_boxes, np.empty(k + max(GROUP, LANES), np.int32)
 
 
@@ -119,18 +119,34 @@ def within(around, radius, listed):
     return count, beyond
 
 
-@jit(FUSED)
-def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, scratch):
-    """Label the rows `first` to `last` of X (m, d) float32|float64; returns how many had to be settled.
+@jit()
+def take_settled(open_rows, found, labels, changes, changed):
+    """Bring the labels `found` of `open_rows` to `labels`, or to the list of `changes`; returns how many that holds."""
+    for i in range(len(open_rows)):
+        row = open_rows[i]
+        if changes is None:
+            labels[row] = found[i]
+        elif labels[row] != found[i]:
+            changes[0][changed], changes[1][changed] = row, found[i]
+            changed += 1
+    return changed
 
-    `packed` is `Packed.arguments`; `labels` (m,) as in `assign`; `keep` as from `keep_of`. Only if that is not None the
-    others are looked at: if `rows` is not empty, it lists the rows of X that `first` and `last` count. Where `between`
-    (k, k) is not empty, all rows had the label `cluster`, and centroids farther from that one than twice a row are left
-    out. Numba compiles what a keep of None needs without the rest, and what another needs without the boxes.
+
+@jit(FUSED)
+def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, between, cluster, around, scratch):
+    """Label the rows `first` to `last` of X (m, d) float32|float64; returns (how many had to be settled, `changed`).
+
+    `packed` is `Packed.arguments`. The labels are written to `labels` (m,); or, where `changes` is not None but a row
+    number and a label for each row at most, only those that differ from `labels` are, to places `changed` and on.
+    `keep` is as from `keep_of`. Only if that is not None the others are looked at: if `rows` is not empty, it lists the
+    rows of X that `first` and `last` count. Where `between` (k, k) is not empty, all rows had the label `cluster`, and
+    centroids farther from that one than twice a row are left out. `around` is None or (boxes, as from `boxes_of`; the
+    label of each BLOCK rows of X, -1 where they may differ: brought up to date); then `first` begins one of them, and
+    `keep` is None. Numba compiles what a None needs without the rest.
     """
-    shift, scale, _, tiles, base, centroids, of_scores, boxes, operand = packed
+    shift, scale, plain, tiles, base, centroids, of_scores, boxes, operand = packed
     kappa20, most, factor, per_square, tiny = of_scores
-    (strip, waiting, scores), (of_rows, numbers), (at, bars, sides, (lows, highs)), listed = scratch
+    (strip, waiting, scores), (of_rows, numbers, settled), (at, bars), listed = scratch
     # Made here, so that the compiler knows that none of them is part of another.
     best, second, squares, label = (
         np.empty(ROWS, np.float32),
@@ -141,26 +157,43 @@ def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, sc
     threshold, own_limits, own_reach, u = of_rows[0], of_rows[1], of_rows[2], of_rows[3]
     open_rows, place = numbers[0], numbers[1:].ravel()
     d, k = X.shape[1], len(centroids)
-    ask, survived, waits, undecided = boxes[0].shape[1] > 0, 0, 0, 0
+    until = readable(X, plain)
+    ask, survived, waits, undecided = True, 0, 0, 0
     few, left, beyond = False, k, FARTHEST
-    for start in range(first, last, ROWS):
+    start = first - ROWS
+    while start + ROWS < last:
+        start += ROWS
         count = min(ROWS, last - start)
+        if around is not None and start % BLOCK == 0:
+            box = start // BLOCK
+            few = ask
+            if ask:
+                left = survivors(around[0], box, boxes, at, bars, listed)
+                listed[left : left + GROUP] = k
+                survived += left
+                ask = 2 * survived * BLOCK <= k * (start + BLOCK - first)
+                if left == 1:
+                    stop, only = min(start + BLOCK, last), listed[0]
+                    if around[1][box] != only:
+                        around[1][box] = only
+                        for row in range(start, stop):
+                            if changes is None:
+                                labels[row] = only
+                            elif labels[row] != only:
+                                changes[0][changed], changes[1][changed] = row, only
+                                changed += 1
+                    start = stop - ROWS
+                    continue
+            around[1][box] = -1
         best[:] = FAR
         second[:] = FAR
         label[:] = 0
-        if keep is None:
-            fill_strip(X, packed, start, strip)
-            if ask and (start - first) % (STRIPS * ROWS) == 0:
-                box_of(X, packed, start, min(start + STRIPS * ROWS, last), sides, lows, highs)
-                left = survivors(sides, boxes, at, bars, listed)
-                listed[left : left + GROUP] = k
-                survived += left
-                ask = 2 * survived * STRIPS * ROWS <= k * (start + STRIPS * ROWS - first)
-                few = ask
-        elif len(rows):
+        if keep is not None and len(rows):
             fill_listed(X, packed, rows, start, count, strip, place)
+        elif start + ROWS <= until:
+            pack_strip_float32(X.ctypes.data + 4 * d * start, shift.ctypes.data, strip.ctypes.data, d)
         else:
-            fill_strip(X, packed, start, strip)
+            pack_strip(X, shift, scale, start, count, strip)
         square_strip(strip.ctypes.data, operand[k].ctypes.data, squares.ctypes.data, d)
         if keep is not None:
             few = len(between) > 0
@@ -189,7 +222,7 @@ def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, sc
             for g in range(len(tiles)):
                 score_tile(
                     strip.ctypes.data,
-                    tiles[g].ctypes.data,
+                    tiles.ctypes.data + 4 * GROUP * d * g,
                     base.ctypes.data + 4 * GROUP * g,
                     best.ctypes.data,
                     second.ctypes.data,
@@ -204,17 +237,6 @@ def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, sc
             centroid_part = centroid_part if centroid_part < most else most
             best[i] += centroid_part + np.float32(1.25) * squares[i]
             several = np.int32(several + np.int32(second[i] <= best[i]))
-        if keep is None or len(rows) == 0:
-            found = labels[start : start + count]  # indices cannot be negative
-            if count == ROWS:
-                for i in range(ROWS):
-                    found[i] = label[i]
-            else:
-                for i in range(count):
-                    found[i] = label[i]
-        else:
-            for i in range(count):
-                labels[rows[start + i]] = label[i]
         if keep is not None:
             limits, reach, drift, (half, less, off) = keep
             if len(limits):
@@ -228,30 +250,62 @@ def assign_rows(X, rows, first, last, packed, labels, keep, between, cluster, sc
                 for i in range(count):
                     row = rows[start + i] if len(rows) else start + i
                     limits[row], reach[row] = own_limits[i], own_reach[i]
-        if several == 0:
+        if changes is None:
+            found = labels[start : start + count]  # indices cannot be negative
+            if count == ROWS:
+                for i in range(ROWS):
+                    found[i] = label[i]
+            else:
+                for i in range(count):
+                    found[i] = label[i]
+        if several:
+            for i in range(count):
+                if second[i] > best[i]:
+                    continue
+                undecided += 1
+                row = start + i
+                if keep is not None:
+                    row = rows[start + i] if len(rows) else start + i
+                if changes is not None:
+                    label[i] = labels[row]  # until it is settled
+                open_rows[waits], threshold[waits] = row, best[i]
+                for f in range(d):
+                    waiting[f, waits] = np.float32((np.float64(X[row, f]) - shift[f]) * scale)
+                waits += 1
+                if waits == ROWS:
+                    settle(X, open_rows, threshold, waiting, tiles, base, centroids, factor, scores, settled)
+                    changed = take_settled(open_rows, settled, labels, changes, changed)
+                    waits = 0
+        if changes is None:
             continue
-        for i in range(count):
-            if second[i] > best[i]:
-                continue
-            undecided += 1
-            row = start + i
-            if keep is not None:
-                row = rows[start + i] if len(rows) else start + i
-            open_rows[waits], threshold[waits] = row, best[i]
-            for f in range(d):
-                waiting[f, waits] = np.float32((np.float64(X[row, f]) - shift[f]) * scale)
-            waits += 1
-            if waits == ROWS:
-                settle(X, open_rows, threshold, waiting, tiles, base, centroids, factor, scores, labels)
-                waits = 0
+        if (keep is not None and len(rows)) or count < ROWS:
+            for i in range(count):
+                row = start + i
+                if keep is not None:
+                    row = rows[start + i] if len(rows) else start + i
+                if label[i] != labels[row]:
+                    changes[0][changed], changes[1][changed] = row, label[i]
+                    changed += 1
+        else:
+            for lane in range(0, ROWS, LANES):
+                bits = lanes_differ(label.ctypes.data + 4 * lane, labels.ctypes.data + 4 * (start + lane))
+                while bits:
+                    i = lane + lowest_bit(bits)
+                    bits &= bits - 1
+                    changes[0][changed], changes[1][changed] = start + i, label[i]
+                    changed += 1
     if waits:
         threshold[waits:] = -FAR
-        settle(X, open_rows[:waits], threshold, waiting, tiles, base, centroids, factor, scores, labels)
-    return undecided
+        settle(X, open_rows[:waits], threshold, waiting, tiles, base, centroids, factor, scores, settled)
+        changed = take_settled(open_rows[:waits], settled, labels, changes, changed)
+    return undecided, changed
 
 
 def assign(X: NDArray, packed: Packed, labels: NDArray[np.int32]) -> int:
     """Label a block of rows X (m, d) float32|float64, C-contiguous; returns how many had to be settled."""
-    scratch = scratch_for(X.shape[1], len(packed.centroids), X.dtype)
+    scratch = scratch_for(X.shape[1], len(packed.centroids))
     keep = keep_of(None, len(packed.centroids), X.shape[1])
-    return int(assign_rows(X, IN_ORDER, 0, len(X), packed.arguments, labels, keep, NOTHING, -1, scratch))
+    rows, around = (X, IN_ORDER, 0, len(X)), None
+    if packed.boxes.asked and len(packed.centroids) >= LEAST_CENTROIDS:
+        around = boxes_of(X, packed.shift, packed.scale), np.full(-(-len(X) // BLOCK), -1, np.int32)
+    return int(assign_rows(*rows, packed.arguments, labels, None, 0, keep, NOTHING, -1, around, scratch)[0])

@@ -124,6 +124,10 @@ class Bounds:
         """Whether rows are to be visited cluster by cluster: as many of them at once as can be."""
         return len(self._between) > 0
 
+    def may_pay(self, n_clusters: int, n_features: int) -> bool:
+        """Whether steps with so many centroids should `follow` them."""
+        return self._n_samples >= SPARSE * LEAST_SAMPLE and may_pay(self._engine, n_clusters, n_features)
+
     def follow(
         self, centroids: NDArray, scale: float, rows: Callable[[NDArray], NDArray], in_place: bool = True
     ) -> None:
@@ -134,8 +138,6 @@ class Bounds:
         """
         n_clusters, n_features = centroids.shape
         few = min(SAMPLE, self._n_samples // SPARSE)
-        if few < LEAST_SAMPLE or not may_pay(self._engine, n_clusters, n_features):
-            return
         before, self._before = self._before, centroids
         self._asked, self._known = self._known, False  # until the step is over
         if before is None:

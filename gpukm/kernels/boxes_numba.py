@@ -11,9 +11,9 @@ greater D than z for every row in the box, and need not be scored, where the rig
 
     2 kappa (|c_k|^2 + |c_z|^2 + max |x'|^2).
 
-Survivors are sought once for STRIPS strips, at about 4 k d operations. Where many survive, as in rows
-of random order, nothing is gained: `assign_rows` then stops asking. (A second search among the survivors, strip by
-strip, took longer than it spared.)
+Survivors are sought for BLOCK rows at a time, at about 4 k d operations, in boxes that are found once for all steps.
+Where one survives, the rows need not be looked at; nor have their labels to be, if all were the same before. Where many
+survive, as in rows of random order, nothing is gained: `assign_rows` then stops asking.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.exact import TINY, U32, margin
+from gpukm.kernels.arrange import LEAST_CENTROIDS, MOST_FEATURES
 from gpukm.kernels.jit_numba import ANY_ORDER, jit
 from gpukm.kernels.transpose_numba import extremes_narrow
-from gpukm.kernels.vectors_numba import LANES, lanes_within, lowest_bit
+from gpukm.kernels.vectors_numba import LANES, ROWS, lanes_within, least_of, lowest_bit
 
-MOST_FEATURES, LEAST_CENTROIDS = 4, 64  # measured: with more features too many centroids survive
-STRIPS = 16
+BLOCK = 4 * ROWS  # rows in a box: with fewer, and fewer survivors, asking takes longer than it spares
 FAR = np.float32(3e38)
 
 
@@ -52,21 +52,26 @@ class Boxes:
     @classmethod
     def of(cls, scorer: Any) -> "Boxes":
         """From a `Scorer`."""
-        d = scorer.centroids.shape[1]
+        k, d = scorer.centroids.shape
+        if d > MOST_FEATURES or k < LEAST_CENTROIDS:
+            return NONE
         kappa = 2 * margin(d, U32) * (1 + 1e-3)
         low, high = (0.5 - kappa) * scorer.squares, (0.5 + kappa) * scorer.squares
         return cls.around(scorer.operand[:, :d], low, high, kappa)
 
     @classmethod
     def around(cls, operand: NDArray, low: NDArray, high: NDArray, share: float) -> "Boxes":
-        """From -c' (k, d), `low` and `high` (k,), where boxes are worth asking."""
+        """From -c' (k, d), `low` and `high` (k,)."""
         k, d = operand.shape
-        worth = d <= MOST_FEATURES and k >= LEAST_CENTROIDS
-        padded = -(-k // LANES) * LANES if worth else 0
+        padded = -(-k // LANES) * LANES
         columns, limits = np.zeros((MOST_FEATURES, padded), np.float32), np.full((2, padded), FAR)
-        if worth:
-            columns[:d, :k], limits[0, :k], limits[1, :k] = operand.T, low, high
+        columns[:d, :k], limits[0, :k], limits[1, :k] = operand.T, low, high
         return cls(columns, limits[0], limits[1], np.float32(share))
+
+    @property
+    def asked(self) -> bool:
+        """Whether they may be: `survivors` needs at least one."""
+        return self.columns.shape[1] > 0
 
     @property
     def arguments(self) -> tuple:
@@ -74,59 +79,69 @@ class Boxes:
         return self.columns, self.low, self.high, self.share
 
 
-@jit(ANY_ORDER)
-def box_of(X, packed, first, last, sides, lows, highs):
-    """Write middle, half sides and max x'^2 of the box around framed rows of X into `sides` (3, MOST_FEATURES) float32.
+NONE = Boxes(np.empty((MOST_FEATURES, 0), np.float32), *np.empty((2, 0), np.float32), np.float32(0))  # not asked
 
-    `lows` and `highs` (LANES d,) of X's dtype are scratch: so many rows side by side are one long row, whose values
-    are compared as vectors.
+
+@jit(ANY_ORDER)
+def _boxes(X, shift, scale, plain, sides, lows, highs):
+    d = X.shape[1]
+    for box in range(len(sides)):
+        values = X[box * BLOCK : (box + 1) * BLOCK].ravel()
+        width = min(LANES * d, len(values))
+        if plain and width == LANES * d:
+            done = len(values) // width
+            extremes_narrow(values.ctypes.data, done, lows.ctypes.data, highs.ctypes.data, d)
+            done *= width
+        else:
+            done = 0
+            for j in range(width):
+                lows[j] = values[j]
+                highs[j] = values[j]
+        for at in range(done, len(values), width):
+            beside = values[at : at + width]
+            for j in range(len(beside)):
+                x = beside[j]
+                lows[j] = x if x < lows[j] else lows[j]
+                highs[j] = x if x > highs[j] else highs[j]
+        for f in range(d):
+            lo, hi = lows[f], highs[f]
+            for j in range(f, width, d):
+                lo = min(lo, lows[j])
+                hi = max(hi, highs[j])
+            low = np.float32((np.float64(lo) - shift[f]) * scale)
+            high = np.float32((np.float64(hi) - shift[f]) * scale)
+            m = np.float32(0.5) * low + np.float32(0.5) * high
+            sides[box, 0, f] = m
+            sides[box, 1, f] = max(high - m, m - low) * np.float32(1.00001)
+            sides[box, 2, f] = max(low * low, high * high)
+
+
+def boxes_of(X: NDArray, shift: NDArray, scale: float) -> NDArray[np.float32]:
+    """(boxes, 3, MOST_FEATURES) float32: middle, half sides and max x'^2 of the box around each BLOCK rows of X.
+
+    `shift` and `scale` are the frame's. LANES rows side by side are one long row, whose values are compared as vectors.
     """
-    (shift, scale, plain), d = packed[:3], X.shape[1]
-    values = X[first:last].ravel()
-    width = min(LANES * d, len(values))
-    if plain and width == LANES * d:
-        done = (last - first) // LANES
-        extremes_narrow(values.ctypes.data, done, lows.ctypes.data, highs.ctypes.data, d)
-        done *= width
-    else:
-        done = 0
-        for j in range(width):
-            lows[j] = values[j]
-            highs[j] = values[j]
-    for at in range(done, len(values), width):
-        beside = values[at : at + width]
-        for j in range(len(beside)):
-            x = beside[j]
-            lows[j] = x if x < lows[j] else lows[j]
-            highs[j] = x if x > highs[j] else highs[j]
-    for f in range(d):
-        lo, hi = lows[f], highs[f]
-        for j in range(f, width, d):
-            lo = min(lo, lows[j])
-            hi = max(hi, highs[j])
-        low = np.float32((np.float64(lo) - shift[f]) * scale)
-        high = np.float32((np.float64(hi) - shift[f]) * scale)
-        m = np.float32(0.5) * low + np.float32(0.5) * high
-        sides[0, f] = m
-        sides[1, f] = max(high - m, m - low) * np.float32(1.00001)
-        sides[2, f] = max(low * low, high * high)
+    d = X.shape[1]
+    sides = np.zeros((-(-len(X) // BLOCK), 3, MOST_FEATURES), np.float32)
+    plain = bool(X.dtype == np.float32 and scale == 1.0)
+    _boxes(X, shift, scale, plain, sides, np.empty(LANES * d, X.dtype), np.empty(LANES * d, X.dtype))
+    return sides
 
 
 @jit(ANY_ORDER)
-def survivors(sides, boxes, at, limits, index):
+def survivors(sides, box, boxes, at, limits, index):
     """Find the centroids that may be nearest to a row in a box: their numbers, ascending, in `index` (k + LANES,).
 
-    Returns how many. `sides` as from `box_of`; `boxes` is `Boxes.arguments`; `at` (k + LANES,) and `limits` (LANES,)
-    float32 are scratch.
+    Returns how many. `sides` as from `boxes_of`, `box` numbers one of them; `boxes` is `Boxes.arguments`;
+    `at` (k + LANES,) and `limits` (LANES,) float32 are scratch.
     """
     columns, low, high, share = boxes
     a, b, c, e = columns[0], columns[1], columns[2], columns[3]
-    (ma, mb, mc, me), (ha, hb, hc, he) = sides[0], sides[1]
+    ma, mb, mc, me = sides[box, 0, 0], sides[box, 0, 1], sides[box, 0, 2], sides[box, 0, 3]
+    ha, hb, hc, he = sides[box, 1, 0], sides[box, 1, 1], sides[box, 1, 2], sides[box, 1, 3]
     for j in range(len(low)):
         at[j] = low[j] + (ma * a[j] + mb * b[j]) + (mc * c[j] + me * e[j])
-    nearest = at[0]
-    for j in range(len(low)):
-        nearest = at[j] if at[j] < nearest else nearest
+    nearest = np.float32(least_of(at.ctypes.data, len(low)))
     z, bits = -LANES, 0
     limits[:] = nearest
     while bits == 0:
@@ -137,7 +152,7 @@ def survivors(sides, boxes, at, limits, index):
     for j in range(len(low)):
         reach = (ha * abs(a[j] - za) + hb * abs(b[j] - zb)) + (hc * abs(c[j] - zc) + he * abs(e[j] - ze))
         at[j] -= reach * np.float32(1.001)
-    longest = (sides[2, 0] + sides[2, 1]) + (sides[2, 2] + sides[2, 3])
+    longest = (sides[box, 2, 0] + sides[box, 2, 1]) + (sides[box, 2, 2] + sides[box, 2, 3])
     limits[:] = nearest + (high[z] - low[z]) + share * longest * np.float32(1.001) + np.float32(TINY)
     count = 0
     for j in range(0, len(low), LANES):

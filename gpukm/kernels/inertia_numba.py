@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from gpukm.exact import Sums
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, product, spill
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.strips_numba import pack_strip_float32, quads_end_within, strip_for
+from gpukm.kernels.strips_numba import pack_strip_float32, readable, strip_for
 from gpukm.kernels.transpose_numba import QUAD
 from gpukm.kernels.vectors_numba import ROWS
 
@@ -59,8 +59,9 @@ def distances_to(X, centroid, narrow, strip, out):
     done = 0
     if narrow:
         nothing = np.zeros(len(strip), np.float32)
-        while done + ROWS <= m and quads_end_within(X, done + ROWS - 1, strip):
-            pack_strip_float32(X, nothing, done, strip)
+        until = readable(X, True)
+        while done + ROWS <= until:
+            pack_strip_float32(X.ctypes.data + 4 * d * done, nothing.ctypes.data, strip.ctypes.data, d)
             _strip_distances(strip, centroid, 0, out[done:])
             done += ROWS
     for i in range(done, m):
@@ -77,11 +78,12 @@ def _all_distances(X, centroids, narrow, out):
     m, d = X.shape
     strip, nothing, D = strip_for(d), np.zeros(d + QUAD, np.float32), np.empty(ROWS)
     labels = np.zeros(ROWS, np.int32)
+    until = readable(X, narrow)
     for start in range(0, m, ROWS):
         rows = min(ROWS, m - start)
-        packed = narrow and start + ROWS <= m and quads_end_within(X, start + ROWS - 1, strip)
+        packed = start + ROWS <= until
         if packed:
-            pack_strip_float32(X, nothing, start, strip)
+            pack_strip_float32(X.ctypes.data + 4 * d * start, nothing.ctypes.data, strip.ctypes.data, d)
         for k in range(len(centroids)):
             if packed:
                 _strip_distances(strip, centroids, k, D)

@@ -26,26 +26,26 @@ def lloyd_step(
     xp: Any,
     scorer: Scorer,
     labels: NDArray[np.int32],
-    new_labels: NDArray[np.int32],
     sums: Sums,
     *,
     rows: int,
     weights: NDArray[np.float64] | None = None,
     slack: NDArray[np.float32] | None = None,
     bounds: Part | None = None,
+    around: tuple[NDArray[np.float32], NDArray[np.int32]] | None = None,
     scratch: dict,
 ) -> tuple[int, int, int]:
-    """Label a block and bring `sums` from `labels` to `new_labels`.
+    """Label a block and bring `sums` along.
 
     Parameters
     ----------
     X : (m, d) C-contiguous block in the compute dtype
-    labels : (m,) int32, the labels that `sums` belong to; -1 throughout when `sums` do not hold these rows yet
-    new_labels : (m,) int32, written
+    labels : (m,) int32, those that `sums` belong to, -1 throughout when `sums` do not hold these rows yet; written
     rows : rows to score at once, from `block_rows`; the sums are brought up to date once for the whole block, since a
         call of `accumulate` costs as much as a few hundred rows
     slack : (m,) float32 from ``scorer.frame.slack``, for the reference engine, or None
     bounds : what is known of the rows from steps before, and written for those that this one looks at; or None
+    around : for the Numba engine, the boxes around the rows and the labels of those that have one; see `assign_rows`
 
     Returns
     -------
@@ -55,8 +55,9 @@ def lloyd_step(
     if scorer.packed is not None:
         from gpukm.kernels.lloyd_step_numba import lloyd_step as fused
 
-        return fused(X, scorer.packed, labels, new_labels, sums, weights, bounds)
+        return fused(X, scorer.packed, labels, sums, weights, bounds, around, scratch)
     m, d = X.shape
+    new_labels = buffer(scratch, "new labels", (1, m), np.int32)[0]
     undecided, standing = 0, 0
     found = bounds.open_rows(labels) if bounds is not None and bounds.known else None
     if found is not None and bounds is not None and slack is not None and len(found) <= MOST_OPEN * m:
@@ -74,6 +75,7 @@ def lloyd_step(
             part = slice(start, min(start + at_once, m))
             w = None if weights is None else weights[part]
             accumulate(X[part, :], xp, new_labels[part], sums, weights=w, scratch=scratch)
+        labels[...] = new_labels
         return m, undecided, standing
     moved = np.flatnonzero(new_labels != labels)
     for start in range(0, len(moved), at_once):
@@ -87,6 +89,7 @@ def lloyd_step(
             weights=None if weights is None else weights[few],
             scratch=scratch,
         )
+    labels[...] = new_labels
     return len(moved), undecided, standing
 
 

@@ -7,13 +7,13 @@ nearest rows first: the rows of a strip then need the same few centroids.
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.exact import Sums
+from gpukm.exact import Sums, buffer
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, move_rows
 from gpukm.kernels.assign_numba import assign_rows, keep_of, scratch_for
 from gpukm.kernels.bounds import MOST_OPEN, NOTHING, Part
+from gpukm.kernels.boxes_numba import BLOCK
 from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.strips_numba import Packed
-from gpukm.kernels.vectors_numba import ROWS
 
 VALUES = 1 << 15  # of X between labelling and moving: half of a second-level cache of 256 KiB
 LEVELS = 256  # of distance, by which rows of a cluster are sorted
@@ -58,33 +58,34 @@ def _by_cluster(rows, labels, k, reach):
 
 
 @jit()
-def _step(X, packed, labels, old_labels, weights, scale, bits, store, keep, between, known, found, scratch):
+def _step(X, packed, labels, weights, scale, bits, store, keep, between, known, around, found, changes, scratch):
     # `assign_rows` is called from here only: Numba would compile it anew for every function in between.
-    undecided, moved, used, standing = 0, 0, 1, 0
+    undecided, moved, used, standing = 0, np.int64(0), 1, 0
     zero = np.int64(0)  # a literal would be a type of its own, to compile for
-    d, near = X.shape[1], len(between) > 0
-    rows = len(X) if near else max(VALUES // d // ROWS, 16) * ROWS
+    near, rows = len(between) > 0, len(changes[0])
     for start in range(0, len(X), rows):
         stop = min(start + rows, len(X))
-        count = stop - start
+        count, changed = stop - start, zero
         if keep is not None:
             if known:
-                count = _open_rows(keep[0], keep[2], old_labels, start, stop, found)
+                count = _open_rows(keep[0], keep[2], labels, start, stop, found)
             if near or count <= MOST_OPEN * (stop - start):
                 standing += stop - start - count
-                for i in range(start, stop):
-                    labels[i] = old_labels[i]
                 order, begins = found[:count], found[:0]
                 if near:
-                    order, begins = _by_cluster(order, old_labels, len(between), keep[1])
+                    order, begins = _by_cluster(order, labels, len(between), keep[1])
                 for cluster in range(max(len(between), 1)):
                     first, last = (begins[cluster], begins[cluster + 1]) if near else (zero, count)
-                    undecided += assign_rows(X, order, first, last, packed, labels, keep, between, cluster, scratch)
+                    some = X, order, first, last, packed, labels, changes, changed
+                    settled, changed = assign_rows(*some, keep, between, cluster, around, scratch)
+                    undecided += settled
                 count = 0
         if count:
-            undecided += assign_rows(X, found[:0], start, stop, packed, labels, keep, between, zero, scratch)
-        moves, limbs = move_rows(X, start, stop, weights, labels, old_labels, scale, bits, store)
-        moved, used = moved + moves, max(used, limbs)
+            all_rows = X, found[:0], start, stop, packed, labels, changes, changed
+            settled, changed = assign_rows(*all_rows, keep, between, zero, around, scratch)
+            undecided += settled
+        used = max(used, move_rows(X, changes, changed, weights, labels, scale, bits, store))
+        moved += changed
     return undecided, moved, used, standing
 
 
@@ -92,19 +93,25 @@ def lloyd_step(
     X: NDArray,
     packed: Packed,
     labels: NDArray[np.int32],
-    new_labels: NDArray[np.int32],
     sums: Sums,
     weights: NDArray[np.float64] | None,
     bounds: Part | None,
+    around: tuple[NDArray[np.float32], NDArray[np.int32]] | None,
+    scratch: dict,
 ) -> tuple[int, int, int]:
     """See `gpukm.kernels.lloyd_step`; the interpreter's lock is released."""
     scale, bits = 1 / sums.grid.unit(0), 2.0**sums.grid.bits
     w = NO_WEIGHTS if weights is None else weights
     between, known = (NOTHING, False) if bounds is None else (bounds.between, bounds.known)
     keep = keep_of(bounds, len(packed.centroids), X.shape[1])
+    if around is not None and not packed.boxes.asked:
+        around[1][:] = -1
+        around = None
     found = np.empty(len(X) + 1 if known else 0, np.int64)
-    rows, exact = (X, packed.arguments, new_labels, labels, w), (scale, bits, sums.store)
-    own = found, scratch_for(X.shape[1], len(packed.centroids), X.dtype)
-    undecided, moved, used, standing = _step(*rows, *exact, keep, between, known, *own)
+    at_once = len(X) if len(between) else max(VALUES // X.shape[1] // BLOCK, 4) * BLOCK
+    changes = buffer(scratch, "changed", (1, at_once), np.int64)[0], buffer(scratch, "to", (1, at_once), np.int32)[0]
+    own = found, changes, scratch_for(X.shape[1], len(packed.centroids))
+    exact = w, scale, bits, sums.store
+    undecided, moved, used, standing = _step(X, packed.arguments, labels, *exact, keep, between, known, around, *own)
     sums.used = max(sums.used, used)
     return moved, undecided, standing

@@ -9,7 +9,7 @@ from gpukm.exact import TINY, U32, margin
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS
 from gpukm.kernels.inertia_numba import CHUNK, distances_to
 from gpukm.kernels.jit_numba import ANY_ORDER, jit
-from gpukm.kernels.strips_numba import fill_strip, strip_for
+from gpukm.kernels.strips_numba import pack_strip, pack_strip_float32, readable, strip_for
 from gpukm.kernels.vectors_numba import GROUP, ROWS, store_tile
 
 
@@ -94,13 +94,17 @@ def _gains(X, packed, squares, nearer, kappa, half, D, weights, totals, errors):
     m = len(X)
     d, count = X.shape[1], len(totals)
     strip, scores = strip_for(d), np.empty((GROUP, ROWS), np.float32)
-    tiles, base = packed[3], packed[4]
+    shift, scale, plain, tiles, base = packed[:5]
+    until = readable(X, plain)
     ceiling = np.empty(ROWS, np.float32)
     highest, longest = 0.0, 0.0
     near = np.zeros(count)
     for start in range(0, m, ROWS):
         rows = min(ROWS, m - start)
-        fill_strip(X, packed, start, strip)
+        if start + ROWS <= until:
+            pack_strip_float32(X.ctypes.data + 4 * d * start, shift.ctypes.data, strip.ctypes.data, d)
+        else:
+            pack_strip(X, shift, scale, start, rows, strip)
         for i in range(rows):
             own = np.float64(half[start + i])
             value = D[start + i] * nearer * (1 + kappa) - own * (1 - 6 * kappa) + TINY

@@ -86,39 +86,45 @@ def pack_strip(X, shift, scale, start, count, strip):
 
 
 @jit()
-def quads_end_within(X, row, strip):
-    """Whether the quads of this row of X end within X: a transpose reads whole ones, up to 12 bytes after the row."""
-    return (len(X) - row) * X.shape[1] >= len(strip)
+def readable(X, plain):
+    """How many rows of X, from the first on, `pack_strip_float32` may read; none where X is not `plain`.
+
+    Rows of more than QUAD features are read in whole quads, which end beyond the row: the last row's beyond X.
+    """
+    d = X.shape[1]
+    return len(X) - np.int64(d > QUAD and d % QUAD > 0) if plain else 0
 
 
 @jit()
-def pack_strip_float32(X, shift, start, strip):
-    """`pack_strip` for ROWS float32 rows and scale 1, four features at a time in registers.
+def pack_strip_float32(rows, shift, strip, d):
+    """`pack_strip` for ROWS float32 rows and scale 1, by vectors, as far as they are `readable`.
 
-    Where rows have more than four, the last row's quads end within X; `shift` and `strip` are padded to whole quads.
+    `rows`, `shift` and `strip` are addresses, the last two of whole quads: in a loop over strips, arrays handed to a
+    function cost more than what it does, since each is counted in and out.
     """
-    d = X.shape[1]
     pitch = 4 * d
-    source, centre, out = X.ctypes.data + start * pitch, shift.ctypes.data, strip.ctypes.data
     for i in range(0, ROWS, LANES):
         if d <= QUAD:
-            transpose_narrow(source + i * pitch, centre, out + 4 * i, d)
+            transpose_narrow(rows + i * pitch, shift, strip + 4 * i, d)
             continue
         for f in range(0, d, QUAD):
             if d >= 16 and f % 16 == 0:  # narrower rows come fast enough
                 for j in range(i, i + LANES):
-                    prefetch(source + (j + ROWS) * pitch + 4 * f)
-            transpose(source + i * pitch + 4 * f, centre + 4 * f, out + 4 * (f * ROWS + i), pitch)
+                    prefetch(rows + (j + ROWS) * pitch + 4 * f)
+            transpose(rows + i * pitch + 4 * f, shift + 4 * f, strip + 4 * (f * ROWS + i), pitch)
 
 
 @jit()
 def fill_listed(X, packed, rows, first, count, strip, at):
-    """`fill_strip` for `count` rows of X that are listed in `rows` from `first` on; `at` (2 ROWS,) int64 is scratch."""
+    """Bring `count` rows of X that are listed in `rows` from `first` on into `strip`.
+
+    `packed` is `Packed.arguments`; `at` (2 ROWS,) int64 is scratch.
+    """
     (shift, scale, plain), d = packed[:3], X.shape[1]
-    fast = plain
+    fast, until = plain, len(X) + 1 - (len(strip) + d - 1) // d  # rows whose quads end within X
     for i in range(ROWS):
         row, later = rows[first + min(i, count - 1)], rows[min(first + ROWS + i, len(rows) - 1)]
-        fast &= quads_end_within(X, row, strip)
+        fast &= row < until
         at[i], at[ROWS + i] = X.ctypes.data + 4 * d * row, X.ctypes.data + 4 * d * later
     if not fast:
         for f in range(d):
@@ -139,14 +145,3 @@ def fill_listed(X, packed, rows, first, count, strip, at):
 def strip_for(d):
     """An empty strip for rows of d features."""
     return np.zeros((-(-d // QUAD) * QUAD, ROWS), np.float32)
-
-
-@jit()
-def fill_strip(X, packed, start, strip):
-    """Bring up to ROWS rows of X from `start` on into `strip`; `packed` is `Packed.arguments`."""
-    shift, scale, plain = packed[:3]
-    whole = start + ROWS <= len(X)
-    if plain and whole and (X.shape[1] <= QUAD or quads_end_within(X, start + ROWS - 1, strip)):
-        pack_strip_float32(X, shift, start, strip)
-    else:
-        pack_strip(X, shift, scale, start, min(ROWS, len(X) - start), strip)

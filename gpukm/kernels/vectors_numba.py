@@ -89,6 +89,37 @@ def lanes_differ(typing: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
+def least_of(typing: Any, values: Any, count: Any) -> Any:
+    """The least of `count` float32 at the address `values`, none of them NaN; `count` is a multiple of LANES."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        values, count = arguments
+        entry, loop, done = builder.block, *(builder.append_basic_block(name) for name in ("least", "all"))
+        begun = _load(builder, values, 0, _FLOATS)
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        left, at, least = builder.phi(_I64), builder.phi(_I64), builder.phi(_FLOATS)
+        more = _load(builder, at, 0, _FLOATS)
+        after = builder.select(builder.fcmp_ordered("<", more, least), more, least)
+        fewer = builder.sub(left, ir.Constant(_I64, LANES))
+        further = builder.add(at, ir.Constant(_I64, 4 * LANES))
+        for phi, start, following in (left, count, fewer), (at, values, further), (least, begun, after):
+            phi.add_incoming(start, entry)
+            phi.add_incoming(following, loop)
+        builder.cbranch(builder.icmp_signed(">", fewer, ir.Constant(_I64, 0)), loop, done)
+        builder.position_at_end(done)
+        width = LANES
+        while width > 1:  # the upper half against the lower
+            width //= 2
+            order = ir.Constant(ir.VectorType(_I32, LANES), [(lane + width) % LANES for lane in range(LANES)])
+            other = builder.shuffle_vector(after, after, order)
+            after = builder.select(builder.fcmp_ordered("<", other, after), other, after)
+        return builder.extract_element(after, ir.Constant(_I32, 0))
+
+    return types.float32(types.int64, types.int64), emit
+
+
+@intrinsic
 def lowest_bit(typing: Any, bits: Any) -> Any:
     """The number of the lowest bit that is set, of an int64 that is not 0."""
 
