@@ -188,6 +188,8 @@ class ArraySource(Measured):
 
     def sizes(self, labels: NDArray[np.int32], n_clusters: int) -> NDArray[np.int64]:
         """(k,) rows of each label."""
+        if labels is self._labels and self._sums is not None and not self._halfway and self.sample_weight is None:
+            return self._sums.weights().astype(np.int64)
         counts = self.visit_numbers(lambda i, j, _: np.bincount(labels[i:j], minlength=n_clusters))
         return np.sum(counts, axis=0)
 

@@ -107,9 +107,9 @@ def lloyd(
         interrupted = True
     if not settled or interrupted:
         source.step(centroids)
+    sizes = source.sizes(source.labels, len(centroids))
     labels = source.labels.copy()
     withinss, inertia = source.inertia(centroids, labels)
-    sizes = source.sizes(labels, len(centroids))
     return LloydResult(centroids, labels, inertia, withinss, sizes, len(history), converged, history, interrupted)
 
 

@@ -15,8 +15,9 @@ from gpukm.kernels.jit_numba import jit
 
 BITS, DIGIT = 24, 12  # of a place; of a cell
 CELLS = 1 << DIGIT
-FEW = 256  # rows of a cell that are left as they came
+FEW = 128  # rows of a cell that are left as they came
 TASKS = 16  # that the cells are divided among
+SPARE = 1 << 16  # rows of a cell that are sorted by way of a copy: twice as fast, as long as caches hold it
 
 
 @jit()
@@ -77,8 +78,8 @@ def deal(
 
 
 @jit()
-def _sort_cells(rows, order, rest, begins, first, last):
-    """Sort each of the cells first to last where it lies (McIlroy, Bostic & McIlroy 1993), by as many bits as pay."""
+def _sort_cells(rows, order, rest, begins, first, last, spare, spare_order):
+    """Sort each of the cells first to last by as many bits as pay: the largest where they lie (McIlroy et al. 1993)."""
     d = rows.shape[1]
     at, ends = np.empty(CELLS, np.int64), np.empty(CELLS, np.int64)
     for cell in range(first, last):
@@ -98,6 +99,18 @@ def _sort_cells(rows, order, rest, begins, first, last):
             at[part] = total
             total += count
             ends[part] = total
+        if end - begin <= len(spare):
+            for i in range(begin, end):
+                j = at[rest[i] >> shift]
+                at[rest[i] >> shift] = j + 1
+                for f in range(d):
+                    spare[j - begin, f] = rows[i, f]
+                spare_order[j - begin] = order[i]
+            for i in range(begin, end):
+                for f in range(d):
+                    rows[i, f] = spare[i - begin, f]
+                order[i] = spare_order[i - begin]
+            continue
         for part in range(parts):
             while at[part] < ends[part]:
                 i = at[part]
@@ -125,7 +138,12 @@ def sort_cells(
     begins = np.zeros(CELLS + 1, np.int64)
     np.cumsum(counts, out=begins[1:])
     cuts = np.searchsorted(begins, np.linspace(0, len(rows), TASKS + 1))  # about as many rows each
-    run(lambda task: _sort_cells(rows, order, rest, begins, cuts[task], cuts[task + 1]), TASKS)
+
+    def task(index: int) -> None:
+        spare = np.empty((SPARE, rows.shape[1]), rows.dtype), np.empty(SPARE, order.dtype)
+        _sort_cells(rows, order, rest, begins, cuts[index], cuts[index + 1], *spare)
+
+    run(task, TASKS)
 
 
 @jit()

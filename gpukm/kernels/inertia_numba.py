@@ -120,8 +120,11 @@ def _add_chunk(terms, labels, bits, store, q):
             store[limb, 0, 0] += total
     else:
         for i in range(m):
-            for limb in range(DEEP):
-                store[limb, labels[i], 0] += q[limb, i]
+            label = labels[i]
+            for limb in range(DEEP - 1):
+                store[limb, label, 0] += q[limb, i]
+            if q[DEEP - 1, i]:  # most often there is none
+                store[DEEP - 1, label, 0] += q[DEEP - 1, i]
     used = DEEP
     if left:
         for i in range(m):
