@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gpukm import KMeans, kernels
+from gpukm import kernels
 from gpukm.array_source import ArraySource
 from gpukm.exact import MAX_LIMBS, Grid, sums_like
 from gpukm.seeding import seed
@@ -194,37 +194,6 @@ def test_rows_in_order(dtype, d, offset):
     labels, undecided = assigned(X, C)
     assert np.array_equal(labels, oracle.labels(X, C))
     assert undecided < 1000
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
-def test_arranged_rows_change_no_result(monkeypatch, weighted, dtype):
-    """A source that sorts its rows gives the labels, centroids, inertia and starts of one that does not."""
-    rng = np.random.default_rng(0)
-    X = rng.integers(0, 256, (5000, 3)).astype(dtype)
-    weights = rng.random(5000) if weighted else None
-    plain = KMeans(70, random_state=0, max_iter=5).fit(X, sample_weight=weights)
-    asked = []
-    monkeypatch.setattr(kernels, "worth_arranging", lambda engine, *args: asked.append(engine) or engine == "numba")
-    sorted_ = KMeans(70, random_state=0, max_iter=5).fit(X, sample_weight=weights)
-    assert asked and np.array_equal(plain.labels_, sorted_.labels_)
-    assert np.array_equal(plain.cluster_centers_, sorted_.cluster_centers_)
-    assert plain.inertia_ == sorted_.inertia_
-    assert [step.changed for step in plain.history_] == [step.changed for step in sorted_.history_]
-
-
-def test_when_rows_are_arranged():
-    """Only where it pays, and where the copy fits the memory allowed."""
-    X, memory = np.zeros((1 << 18, 3), np.float32), 64 << 20
-    assert kernels.worth_arranging("numba", X, X.dtype, 256, memory)
-    for engine, rows, clusters, allowed in (
-        ("numpy", X, 256, memory),
-        ("numba", X[:1000], 256, memory),
-        ("numba", X, 16, memory),
-        ("numba", X, 256, 1 << 20),
-        ("numba", np.zeros((1 << 18, 5), np.float32), 256, memory),
-    ):
-        assert not kernels.worth_arranging(engine, rows, X.dtype, clusters, allowed)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,0 +1,120 @@
+"""Rows brought into an order for the Numba engine, and boxes around them: faster, and nothing else."""
+
+import numpy as np
+import pytest
+
+from gpukm import KMeans, kernels
+from gpukm.array_source import ArraySource
+
+pytest.importorskip("numba")
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_arranged_rows_change_no_result(monkeypatch, weighted, dtype):
+    """A source that sorts its rows gives the labels, centroids, inertia and starts of one that does not."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 256, (5000, 3)).astype(dtype)
+    weights = rng.random(5000) if weighted else None
+    plain = KMeans(70, random_state=0, max_iter=5).fit(X, sample_weight=weights)
+    asked = []
+    monkeypatch.setattr(kernels, "worth_arranging", lambda engine, *args: asked.append(engine) or engine == "numba")
+    sorted_ = KMeans(70, random_state=0, max_iter=5).fit(X, sample_weight=weights)
+    assert asked and np.array_equal(plain.labels_, sorted_.labels_)
+    assert np.array_equal(plain.cluster_centers_, sorted_.cluster_centers_)
+    assert plain.inertia_ == sorted_.inertia_
+    assert [step.changed for step in plain.history_] == [step.changed for step in sorted_.history_]
+
+
+def test_when_rows_are_arranged():
+    """Only where it pays, and where the copy fits the memory allowed."""
+    X, memory = np.zeros((1 << 18, 3), np.float32), 64 << 20
+    assert kernels.worth_arranging("numba", X, X.dtype, 256, memory)
+    for engine, rows, clusters, allowed in (
+        ("numpy", X, 256, memory),
+        ("numba", X[:1000], 256, memory),
+        ("numba", X, 16, memory),
+        ("numba", X, 256, 1 << 20),
+        ("numba", np.zeros((1 << 18, 5), np.float32), 256, memory),
+    ):
+        assert not kernels.worth_arranging(engine, rows, X.dtype, clusters, allowed)
+
+
+def arranged(X, dtype, **options):
+    """A source whose rows are in order, however few they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPUKM_ENGINE", "numba")
+        patch.setattr(kernels, "worth_arranging", lambda *args: True)
+        source = ArraySource(X, dtype=dtype, **options)
+        source.arrange(64)
+    return source
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["uniform", "one cell", "equal"])
+def test_each_row_comes_once(d, dtype, kind):
+    """Rows in order are the rows, cells follow each other, and a cell too large for a copy is sorted, too."""
+    rng = np.random.default_rng(d)
+    X = rng.random((70_000 if kind == "one cell" else 3000, d)).astype(dtype)
+    if kind == "one cell":
+        X[0] = -1000  # the others are in one cell, then
+    if kind == "equal":
+        X[:] = 7
+    source = arranged(X, dtype, n_threads=2, block_rows=1000)
+    order = source._order
+    assert np.array_equal(np.sort(order), np.arange(len(X)))
+    assert np.array_equal(source._X, X[order])
+    assert np.array_equal(source.as_given(order.astype(np.int32)), np.arange(len(X)))
+    if d == 1:  # along a line, cells are in order
+        low, high = source.bounds()
+        cells = ((source._X[:, 0] - low) * (4096 / max(high - low, 1e-300))).astype(int)
+        assert np.all(np.diff(np.minimum(cells, 4095)) >= 0)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_boxes_passed_over_change_no_step(dtype, threads):
+    """Blobs far apart, whose boxes keep their label from step to step, and some rows between them, which do not."""
+    rng = np.random.default_rng(0)
+    centres = rng.integers(20, 230, (40, 3))
+    X = np.clip(np.repeat(centres, 500, axis=0) + rng.integers(-3, 4, (20_000, 3)), 0, 255)
+    X = np.concatenate([X, rng.integers(0, 256, (3000, 3))])[rng.permutation(23_000)].astype(dtype)
+    compute = np.float64 if dtype == "float64" else np.float32
+    plain = ArraySource(X, dtype=compute)
+    boxed = arranged(X, compute, n_threads=threads, block_rows=4000)
+    whole = []
+    for count in (64, 64, 64, 64, 5, 5, 64, 64):  # with few centroids boxes are not asked
+        C = (centres[rng.integers(0, 40, count)] + rng.normal(size=(count, 3))).astype(compute)
+        for move in (0, 0, 0.25):
+            expected, found = plain.step(C + compute(move)), boxed.step(C + compute(move))
+            assert np.array_equal(boxed.as_given(boxed.labels), plain.labels)
+            assert np.array_equal(found.sums.means(), expected.sums.means())
+            assert found.changed == expected.changed
+            assert np.array_equal(boxed.sizes(boxed.labels, count), plain.sizes(plain.labels, count))
+        whole.append(np.count_nonzero(boxed._same >= 0))
+    assert min(whole[:4]) > 20 and whole[4] == 0 and whole[-1] > 20
+
+
+def test_boxes_after_a_step_that_was_broken_off():
+    """What boxes are said to hold is forgotten with the labels."""
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.random((50, 2)), 400, axis=0).astype(np.float32)
+    source = arranged(X, np.float32, n_threads=1, block_rows=400)
+    source.step(X[:20_000:400])
+    block, calls = source.block, []
+
+    def failing(start, stop):
+        calls.append(start)
+        if len(calls) == 10:
+            raise KeyboardInterrupt
+        return block(start, stop)
+
+    source.block = failing
+    C = X[:20_000:400] + rng.random((50, 2)).astype(np.float32)
+    with pytest.raises(KeyboardInterrupt):
+        source.step(C)
+    source.block = block
+    fresh = ArraySource(X, dtype=X.dtype)
+    assert np.array_equal(source.step(C).sums.means(), fresh.step(C).sums.means())
+    assert np.array_equal(source.as_given(source.labels), fresh.labels)
