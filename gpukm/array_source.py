@@ -1,5 +1,6 @@
 """Samples in memory, on any device. No convergence logic here."""
 
+import time
 from collections.abc import Callable
 from queue import LifoQueue
 from typing import Any
@@ -12,7 +13,7 @@ from gpukm._arrays import from_numpy, is_numpy, to_numpy
 from gpukm._threads import single_threaded_blas
 from gpukm.exact import Sums, sums_like
 from gpukm.measured import Measured
-from gpukm.sources import Ahead, Far, Step
+from gpukm.sources import Ahead, Far, Iteration, Step
 
 Array = Any
 LONG = 1 << 18  # rows of a visit that labels: many, since each visit has to bring the sums up to date
@@ -36,6 +37,8 @@ class ArraySource(Measured):
     _sums: Sums | None
     _limits: kernels.Bounds
     _halfway: bool  # whether a step was broken off
+    _counts: tuple[int, int] | None  # changed and undecided rows of a step that is done already
+    _runner: Any = None  # of iterations on few rows
     _bounded = True  # whether steps may keep bounds: 8 bytes a row
 
     def __init__(
@@ -64,6 +67,12 @@ class ArraySource(Measured):
             n_values, compared = self.n_samples * self.n_features, n_clusters * (8 if often else 1)
             self.engine = kernels.engine_name(self._xp, n_values, compared)
             self.reset()
+        few = kernels.few_rows(self.engine, self.n_samples, self.n_features, n_clusters)
+        if few and self._in_place and self._order is None:
+            self._runner = kernels.runner(self._X, self.sample_weight, self.frame, n_clusters)
+            self._bounded = False
+            self.reset()
+            return
         if self._order is not None or not kernels.worth_arranging(
             self.engine, self._X, self.dtype, n_clusters, self._memory
         ):
@@ -109,12 +118,20 @@ class ArraySource(Measured):
     def step(self, centroids: NDArray) -> Step:
         """Label all rows for `centroids` (k, d); only rows that change label touch the sums."""
         k = len(centroids)
+        if self._counts is not None and self._sums is not None:
+            counts, self._counts = self._counts, None
+            return Step(self._sums, *counts)
         if self._halfway or (self._sums is not None and self._sums.store.shape[1] != k):
             self.reset()
         self._halfway = True  # until the step is over: one that is broken off leaves labels of both kinds
         grid, bounds = self.grid, self._limits
         sums = sums_like(grid, k) if self._sums is None else self._sums
         sums.grid = grid  # more may be known of it by now
+        if self._runner is not None:
+            ran = self._runner.run(centroids, self._labels, sums, np.zeros(self.n_features), 1, -1.0)
+            if len(ran.counts):
+                self._sums, self._halfway = sums, False
+                return Step(sums, *ran.counts[0].tolist())
         scorer = kernels.Scorer.of(self.frame, centroids, self.engine)
         rows = kernels.block_rows(k, self.n_features, self._memory // self._threads)
         known = self._slack is not None
@@ -164,12 +181,30 @@ class ArraySource(Measured):
         return self._boxes[own], self._same[own]
 
     def ahead(self, centroids: NDArray, iterations: int, tol: Callable[[], float]) -> Ahead:
-        """None: each iteration is the loop's."""
-        return Ahead(centroids, [])
+        """Iterations on few rows, without the interpreter; none where each is the loop's."""
+        sums = self._sums
+        if self._runner is None or sums is None or self._halfway or self._counts is not None:  # the loop's turn
+            return Ahead(centroids, [])
+        began, stats = time.perf_counter(), self.stats()
+        self._halfway = True
+        ran = self._runner.run(centroids, self._labels, sums, stats.mean, iterations, tol())
+        self._halfway = False
+        if ran.stop == kernels.HOST:  # the step is done: the next call of `step` only hands it over
+            self._counts = int(ran.counts[-1, 0]), int(ran.counts[-1, 1])
+        seconds = (time.perf_counter() - began) / max(len(ran.counts), 1)
+        done = [
+            Iteration(index + 1, max(stats.totss + inner, 0.0), shift, seconds, changed, undecided, 0)
+            for index, ((inner, shift, _), (changed, undecided)) in enumerate(
+                zip(ran.records.tolist(), ran.counts.tolist(), strict=False)
+            )
+        ]
+        settled = ran.stop == kernels.SETTLED
+        spreads = ran.records[:, 2].tolist()
+        return Ahead(ran.centroids, done, settled, settled or ran.stop == kernels.WITHIN_TOL, spreads)
 
     def reset(self) -> None:
         """Forget labels and sums: the next step starts anew."""
-        self._sums, self._halfway = None, False
+        self._sums, self._halfway, self._counts = None, False, None
         self._labels = np.full(self.n_samples, -1, np.int32)
         self._limits = kernels.Bounds(self.n_samples, self.engine if self._bounded else "")
         self._same = np.full(0 if self._boxes is None else len(self._boxes), -1, np.int32)  # labels of whole boxes

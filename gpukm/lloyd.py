@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukm.exact import squared_distances
 from gpukm.sources import Iteration, SampleSource, Step
 
 log = logging.getLogger("gpukm")
@@ -160,5 +161,5 @@ def _inertia(source: SampleSource, step: Step, centroids: NDArray, means: NDArra
     """sum w |x - c|^2 = totss + sum_k W_k (|c_k - mean_k|^2 - |mean_k - mean|^2): no pass over the rows."""
     stats = source.stats()
     W = step.sums.weights()
-    inner = ((centroids - means) ** 2).sum(axis=1) - ((means - stats.mean) ** 2).sum(axis=1)
+    inner = squared_distances(centroids, means) - squared_distances(means, stats.mean[None, :])
     return max(stats.totss + fsum(W * inner), 0.0)

@@ -1,6 +1,6 @@
 """Where the samples are: `SampleSource` is all that Lloyd's loop and the seeding know of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -79,12 +79,14 @@ class Ahead:
     iterations : what each did, numbered from 1
     settled : whether the last moved nothing, so that the labels belong to `centroids`
     converged : whether it did, or moved them within `tol`
+    spreads : for each, the sum of W |mean - overall mean|^2, rounded once, where a source knows it
     """
 
     centroids: NDArray
     iterations: list[Iteration]
     settled: bool = False
     converged: bool = False
+    spreads: Sequence[float] = ()
 
 
 class SampleSource(Protocol):

@@ -160,11 +160,16 @@ def _settle(source: Source, centroids: NDArray, goal: float = -math.inf) -> tupl
     for count in range(MOST_STEPS):
         if count >= STEPS and not 0 <= goal - spread < PROMISE * gain:
             break
-        step = source.step(centroids)
-        means = step.sums.means()
-        centroids = update(source, step, centroids, means)[0]
-        parts = step.sums.weights()[:, None] * (means - source.stats().mean) ** 2
-        before, spread = spread, math.fsum(parts.ravel())  # one rounding, in any order
+        before = spread
+        ahead = source.ahead(centroids, 1, lambda: -1.0)
+        if ahead.spreads:
+            centroids, spread = ahead.centroids, ahead.spreads[0]
+        else:
+            step = source.step(centroids)
+            means = step.sums.means()
+            centroids = update(source, step, centroids, means)[0]
+            parts = step.sums.weights()[:, None] * (means - source.stats().mean) ** 2
+            spread = math.fsum(parts.ravel())  # one rounding, in any order
         gain = spread - before
     return centroids, spread
 

@@ -91,7 +91,7 @@ ALLOWED = {
     "sparse_source": {"_nonfinite", "_threads", "array_source", "exact", "kernels", "sources"},
     "oversampling": {"kernels"},
     "seeding": {"array_source", "exact", "kernels", "lloyd", "oversampling"},
-    "lloyd": {"sources"},
+    "lloyd": {"exact", "sources"},
     "device_source": {"_nonfinite", "array_source", "exact", "kernels", "sources"},
     "placing": {"_arrays", "_validation", "array_source", "device_source", "kernels", "sparse_source"},
     "swap": {"exact", "lloyd", "sources"},

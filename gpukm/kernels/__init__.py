@@ -1,6 +1,7 @@
 """The steps of Lloyd's algorithm on blocks of rows; outside this folder nobody knows which engine runs."""
 
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
+from gpukm.kernels.ahead import HOST, SETTLED, WITHIN_TOL, few_rows, runner
 from gpukm.kernels.arrange import arranged, box_rows, boxes_of, put_back, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
 from gpukm.kernels.bounds import Bounds
@@ -26,7 +27,10 @@ from gpukm.kernels.transfer import transfer_loop
 __all__ = [
     "CSR",
     "FEW",
+    "HOST",
     "MANY",
+    "SETTLED",
+    "WITHIN_TOL",
     "Bounds",
     "Candidates",
     "Frame",
@@ -50,6 +54,7 @@ __all__ = [
     "diffuse",
     "engine_name",
     "extremes",
+    "few_rows",
     "gpu",
     "hash_rows",
     "lloyd_step",
@@ -57,6 +62,7 @@ __all__ = [
     "own_distances",
     "own_distances_csr",
     "put_back",
+    "runner",
     "sample",
     "scores",
     "squared_distances_csr",

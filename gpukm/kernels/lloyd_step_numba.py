@@ -58,7 +58,8 @@ def _by_cluster(rows, labels, k, reach):
 
 
 @jit()
-def _step(X, packed, labels, weights, scale, bits, store, keep, between, known, around, found, changes, scratch):
+def step(X, packed, labels, weights, scale, bits, store, keep, between, known, around, found, changes, scratch):
+    """Label the rows of X and move those that changed; returns (undecided, moved, limbs in use, standing)."""
     # `assign_rows` is called from here only: Numba would compile it anew for every function in between.
     undecided, moved, used, standing = 0, np.int64(0), 1, 0
     zero = np.int64(0)  # a literal would be a type of its own, to compile for
@@ -112,6 +113,6 @@ def lloyd_step(
     changes = buffer(scratch, "changed", (1, at_once), np.int64)[0], buffer(scratch, "to", (1, at_once), np.int32)[0]
     own = found, changes, scratch_for(X.shape[1], len(packed.centroids))
     exact = w, scale, bits, sums.store
-    undecided, moved, used, standing = _step(X, packed.arguments, labels, *exact, keep, between, known, around, *own)
+    undecided, moved, used, standing = step(X, packed.arguments, labels, *exact, keep, between, known, around, *own)
     sums.used = max(sums.used, used)
     return moved, undecided, standing

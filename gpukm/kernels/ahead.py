@@ -1,0 +1,23 @@
+"""ahead: what does iterations of Lloyd's algorithm on few rows without the interpreter, where an engine has that."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukm.kernels.assign import Frame
+
+RUNNING, SETTLED, WITHIN_TOL, HOST = range(4)  # why it ended
+FEW, ASIDE = 1 << 23, 32  # products that a step takes at most, on one thread; what a row costs besides, in products
+
+
+def few_rows(engine: str, n_samples: int, n_features: int, n_clusters: int) -> bool:
+    """Whether a step is so short that the interpreter is what takes time."""
+    return engine == "numba" and n_samples * (n_clusters * n_features + ASIDE) <= FEW
+
+
+def runner(X: NDArray, weights: NDArray[np.float64] | None, frame: Frame, n_clusters: int) -> Any:
+    """A `gpukm.kernels.ahead_numba.Runner` for rows X (m, d), float32|float64 and C-contiguous."""
+    from gpukm.kernels.ahead_numba import Runner
+
+    return Runner(X, weights, frame, n_clusters)

@@ -1,0 +1,128 @@
+"""Iterations on few rows without the interpreter: the states, labels and counts of the loop."""
+
+import math
+
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpukm import KMeans, k_means, random_swap
+from gpukm.array_source import ArraySource
+from gpukm.exact import quotient
+from gpukm.lloyd import lloyd
+
+pytest.importorskip("numba")
+
+from gpukm.kernels import ahead_numba
+
+
+@pytest.fixture(autouse=True)
+def compiled(monkeypatch):
+    monkeypatch.setenv("GPUKM_ENGINE", "numba")
+
+
+def both(X, C, weights=None, **options):
+    """(result of the loop, result with iterations done ahead) from centroids C."""
+    results = []
+    for ahead in (False, True):
+        source = ArraySource(X, weights, dtype=X.dtype)
+        if ahead:
+            source.arrange(len(C))
+            assert source._runner is not None
+        results.append(lloyd(source, C, **({"max_iter": 50, "tol": 0.0} | options)))
+    return results
+
+
+def check(loop, ahead):
+    assert np.array_equal(loop.centroids, ahead.centroids)
+    assert np.array_equal(loop.labels, ahead.labels)
+    assert np.array_equal(loop.sizes, ahead.sizes)
+    assert loop.inertia == ahead.inertia
+    assert (loop.n_iter, loop.converged) == (ahead.n_iter, ahead.converged)
+    for one, other in zip(loop.history, ahead.history, strict=True):
+        assert (one.iteration, one.changed, one.relocated) == (other.iteration, other.changed, other.relocated)
+        assert (one.inertia, one.shift) == (other.inertia, other.shift)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "d", "k"), [(1, 1, 1), (47, 1, 3), (300, 2, 7), (1000, 5, 17), (700, 33, 9)])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_fits_equal_the_loop(dtype, n, d, k, weighted, offset):
+    """Odd shapes, ties and duplicates on a grid, weights, rows far from the origin; converged, or stopped before."""
+    rng = np.random.default_rng(n + d)
+    weights = rng.integers(1, 5, n) / 4 if weighted else None
+    for X in (rng.standard_normal((n, d)) + offset, rng.integers(0, 6, (n, d)) + offset):
+        X = X.astype(dtype)
+        C = X[rng.choice(n, k, replace=False)]
+        for options in ({}, {"max_iter": 3}, {"max_iter": 0}, {"tol": 0.01}):
+            check(*both(X, C, weights, **options))
+
+
+def test_empty_clusters_are_the_loop_s():
+    """A cluster that runs empty is given the farthest row, and iterations go on."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((500, 2))
+    C = np.concatenate([X[:5], [[50.0, 50.0], [60.0, 60.0]]])
+    loop, ahead = both(X, C)
+    check(loop, ahead)
+    assert ahead.history[0].relocated == 2 and ahead.n_iter > 3
+
+
+def test_centroids_out_of_reach_are_the_loop_s():
+    """Where float32 scores prove nothing, nothing is done ahead."""
+    X = np.random.default_rng(0).standard_normal((100, 2))
+    check(*both(X, np.concatenate([X[:3], [[1e30, 0.0]]]), max_iter=4))
+
+
+def test_ties_between_two_numbers_are_settled():
+    """Means of few float64 rows often lie halfway between two numbers: these too are rounded once, ties to even."""
+    rng = np.random.default_rng(0)
+    X = np.repeat(np.arange(40.0) * 100, 20)[:, None] + rng.random((800, 2))
+    C = X[::20].copy()
+    source = ArraySource(X, dtype=X.dtype)
+    source.arrange(40)
+    source.step(C)
+    ran = source.ahead(C, 1, lambda: -1.0)
+    assert len(ran.iterations) == 1
+    assert np.array_equal(ran.centroids, oracle.means(X, source.labels, 40, None))
+    assert np.array_equal(ran.centroids, quotient(source._sums, slice(0, -1), slice(-1, None)))
+
+
+HALVES = st.sampled_from([1.0, 2.0**-53, -(2.0**-54), 2.0**-106, 1e16, -1e16])
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(
+        st.floats(-1e30, 1e30) | st.sampled_from([1.0, 2.0**-53, -(2.0**-54), 2.0**-106, 1e16, -1e16]), max_size=30
+    )
+)
+def test_rounded_sum_is_fsum(values):
+    """The exact sum, rounded once: cancellation, halves, sticky tails."""
+    array = np.array(values, np.float64)
+    assert ahead_numba.rounded_sum(array, np.empty(len(array) + 1)) == math.fsum(values)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_random_swap_is_the_same_without(monkeypatch, weighted):
+    """The search takes the same swaps whoever does the iterations."""
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((3000, 2)) + 6 * rng.integers(0, 6, (3000, 2))
+    weights = rng.random(3000) if weighted else None
+    here = random_swap(X, 36, sample_weight=weights, n_swaps=30, random_state=0)
+    monkeypatch.setenv("GPUKM_ENGINE", "numpy")
+    there = random_swap(X, 36, sample_weight=weights, n_swaps=30, random_state=0)
+    assert all(np.array_equal(one, other) for one, other in zip(here, there, strict=True))
+
+
+def test_runs_do_not_depend_on_each_other():
+    """n_init=3 is the best of three fits, and a source forgets a run."""
+    X = np.random.default_rng(1).standard_normal((2000, 3))
+    starts = [X[:6], X[6:12], X[12:18]]
+    alone = [k_means(X, 6, init=start, n_init=1)[2] for start in starts]
+    calls = iter(starts)
+    model = KMeans(6, init=lambda *_, **__: next(calls), n_init=3).fit(X)
+    assert model.inertia_ == min(alone)
