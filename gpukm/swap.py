@@ -30,6 +30,7 @@ Source = Any  # a SampleSource that can make potentials
 
 PATIENCE = 50  # swaps in vain after which a search without a budget ends; one in ten helps where a cluster is misplaced
 STEPS, MOST_STEPS = 2, 10  # Lloyd iterations after a swap before it is judged: Fränti's, and while it is promising
+PAIRS = 1 << 12  # of centroids, compared at once
 PROMISE = 2.0  # it is while what it lacks is less than so many times its last iteration's gain
 
 
@@ -142,12 +143,15 @@ def merge_costs(means: NDArray[np.float64], weights: NDArray[np.float64]) -> NDA
     means : (k, d), k >= 2
     weights : (k,)
     """
-    costs = np.empty(len(means))
-    for j in range(len(means)):
-        both = np.maximum(weights + weights[j], 1e-300)
-        cost = weights / both * weights[j] * squared_distances(means, means[j : j + 1])
-        cost[j] = np.inf
-        costs[j] = cost.min()
+    k = len(means)
+    costs, at_once = np.empty(k), max(PAIRS // k, 1)
+    for start in range(0, k, at_once):
+        some = np.arange(start, min(start + at_once, k))
+        apart = squared_distances(np.tile(means, (len(some), 1)), np.repeat(means[some], k, axis=0))
+        both = np.maximum(weights + weights[some, None], 1e-300)
+        cost = weights / both * weights[some, None] * apart.reshape(len(some), k)
+        cost[np.arange(len(some)), some] = np.inf
+        costs[some] = cost.min(axis=1)
     return costs
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, NOTHING, SMALLEST, Part, factors, may_pay
 from gpukm.kernels.boxes_numba import BLOCK, boxes_of, survivors
 from gpukm.kernels.jit_numba import ANY_ORDER, FUSED, jit
-from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, pack_strip, pack_strip_float32, readable, strip_for
+from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, pack_rows, pack_strip, readable, strip_for
 from gpukm.kernels.vectors_numba import (
     GROUP,
     LANES,
@@ -191,7 +191,8 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
         if keep is not None and len(rows):
             fill_listed(X, packed, rows, start, count, strip, place)
         elif start + ROWS <= until:
-            pack_strip_float32(X.ctypes.data + 4 * d * start, shift.ctypes.data, strip.ctypes.data, d)
+            at_row = X.ctypes.data + X.itemsize * d * start
+            pack_rows(at_row, X.itemsize, shift.ctypes.data, scale, strip.ctypes.data, d)
         else:
             pack_strip(X, shift, scale, start, count, strip)
         square_strip(strip.ctypes.data, operand[k].ctypes.data, squares.ctypes.data, d)

@@ -9,7 +9,7 @@ from gpukm.exact import TINY, U32, margin
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS
 from gpukm.kernels.inertia_numba import CHUNK, distances_to
 from gpukm.kernels.jit_numba import ANY_ORDER, jit
-from gpukm.kernels.strips_numba import pack_strip, pack_strip_float32, readable, strip_for
+from gpukm.kernels.strips_numba import pack_rows, pack_strip, readable, strip_for
 from gpukm.kernels.vectors_numba import GROUP, ROWS, store_tile
 
 
@@ -102,7 +102,8 @@ def _gains(X, packed, squares, nearer, kappa, half, D, weights, totals, errors):
     for start in range(0, m, ROWS):
         rows = min(ROWS, m - start)
         if start + ROWS <= until:
-            pack_strip_float32(X.ctypes.data + 4 * d * start, shift.ctypes.data, strip.ctypes.data, d)
+            at_row = X.ctypes.data + X.itemsize * d * start
+            pack_rows(at_row, X.itemsize, shift.ctypes.data, scale, strip.ctypes.data, d)
         else:
             pack_strip(X, shift, scale, start, rows, strip)
         for i in range(rows):

@@ -14,7 +14,14 @@ from gpukm.exact import U64, gamma
 from gpukm.kernels.assign import slack_terms
 from gpukm.kernels.boxes_numba import Boxes
 from gpukm.kernels.jit_numba import FUSED, jit
-from gpukm.kernels.transpose_numba import QUAD, prefetch, transpose, transpose_listed, transpose_narrow
+from gpukm.kernels.transpose_numba import (
+    QUAD,
+    prefetch,
+    transpose,
+    transpose_listed,
+    transpose_narrow,
+    transpose_narrow_float64,
+)
 from gpukm.kernels.vectors_numba import GROUP, LANES, ROWS
 
 FAR = np.float32(3e38)
@@ -87,17 +94,19 @@ def pack_strip(X, shift, scale, start, count, strip):
 
 @jit()
 def readable(X, plain):
-    """How many rows of X, from the first on, `pack_strip_float32` may read; none where X is not `plain`.
+    """How many rows of X, from the first on, `pack_rows` may read: those that are `plain`, and narrow float64 ones.
 
     Rows of more than QUAD features are read in whole quads, which end beyond the row: the last row's beyond X.
     """
     d = X.shape[1]
+    if X.itemsize == 8 and d <= QUAD:
+        return len(X)
     return len(X) - np.int64(d > QUAD and d % QUAD > 0) if plain else 0
 
 
 @jit()
 def pack_strip_float32(rows, shift, strip, d):
-    """`pack_strip` for ROWS float32 rows and scale 1, by vectors, as far as they are `readable`.
+    """`pack_strip` for ROWS float32 rows and scale 1, by vectors.
 
     `rows`, `shift` and `strip` are addresses, the last two of whole quads: in a loop over strips, arrays handed to a
     function cost more than what it does, since each is counted in and out.
@@ -112,6 +121,16 @@ def pack_strip_float32(rows, shift, strip, d):
                 for j in range(i, i + LANES):
                     prefetch(rows + (j + ROWS) * pitch + 4 * f)
             transpose(rows + i * pitch + 4 * f, shift + 4 * f, strip + 4 * (f * ROWS + i), pitch)
+
+
+@jit()
+def pack_rows(rows, itemsize, shift, scale, strip, d):
+    """`pack_strip` for ROWS rows as far as they are `readable`; the rest as in `pack_strip_float32`."""
+    if itemsize == 4:
+        pack_strip_float32(rows, shift, strip, d)
+    else:
+        for i in range(0, ROWS, LANES):
+            transpose_narrow_float64(rows + 8 * d * i, shift, scale, strip + 4 * i, d)
 
 
 @jit()

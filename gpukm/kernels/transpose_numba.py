@@ -75,6 +75,19 @@ def transpose_listed(typing: Any, rows: Any, offset: Any, shift: Any, out: Any) 
     return signature, emit
 
 
+def _turn_narrow(builder: Any, vectors: list[Any], out: Any, centres: list[Any] | None = None) -> None:
+    """Write the features of LANES rows, which `vectors` hold as they are stored, as vectors of rows, less `centres`."""
+    d = len(vectors)
+    for f in range(d):
+        found = vectors[0]
+        for i in range(1, d):  # lane l is value l d + f of all; those of vectors before this one are in place
+            places = [divmod(lane * d + f, LANES) for lane in range(LANES)]
+            before = [at if i == 1 else lane for lane, (_, at) in enumerate(places)]
+            picks = [LANES + at if v == i else b for (v, at), b in zip(places, before, strict=True)]
+            found = builder.shuffle_vector(found, vectors[i], ir.Constant(ir.VectorType(_I32, LANES), picks))
+        _store(builder, found if centres is None else builder.fsub(found, centres[f]), out, 4 * ROWS * f)
+
+
 @intrinsic
 def transpose_narrow(typing: Any, rows: Any, shift: Any, out: Any, depth: Any) -> Any:
     """`transpose` for all of 1 to QUAD features of LANES rows that follow each other: nothing beside them is read."""
@@ -87,20 +100,41 @@ def transpose_narrow(typing: Any, rows: Any, shift: Any, out: Any, depth: Any) -
             cases.add_case(ir.Constant(_I64, d), block := builder.append_basic_block(f"features_{d}"))
             builder.position_at_end(block)
             vectors = [_load(builder, rows, 4 * LANES * i, _FLOATS) for i in range(d)]
-            for f in range(d):
-                found = vectors[0]
-                for i in range(1, d):  # lane l is value l d + f of all; those of vectors before this one are in place
-                    places = [divmod(lane * d + f, LANES) for lane in range(LANES)]
-                    before = [at if i == 1 else lane for lane, (_, at) in enumerate(places)]
-                    picks = [LANES + at if v == i else b for (v, at), b in zip(places, before, strict=True)]
-                    found = builder.shuffle_vector(found, vectors[i], ir.Constant(ir.VectorType(_I32, LANES), picks))
-                centre = _splat(builder, _load(builder, shift, 4 * f, _F32), _FLOATS)
-                _store(builder, builder.fsub(found, centre), out, 4 * ROWS * f)
+            centres = [_splat(builder, _load(builder, shift, 4 * f, _F32), _FLOATS) for f in range(d)]
+            _turn_narrow(builder, vectors, out, centres)
             builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, types.int64), emit
+
+
+@intrinsic
+def transpose_narrow_float64(typing: Any, rows: Any, shift: Any, scale: Any, out: Any, depth: Any) -> Any:
+    """`transpose_narrow` for float64 rows and `shift` (QUAD,): less that, times `scale`, rounded to float32."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, shift, scale, out, depth = arguments
+        doubles = ir.VectorType(ir.DoubleType(), LANES)
+        factor = _splat(builder, scale, doubles)
+        centre = _load(builder, shift, 0, ir.VectorType(ir.DoubleType(), QUAD))
+        done = builder.append_basic_block("turned")
+        cases = builder.switch(depth, done)
+        for d in range(1, QUAD + 1):
+            cases.add_case(ir.Constant(_I64, d), block := builder.append_basic_block(f"wide_features_{d}"))
+            builder.position_at_end(block)
+            vectors = []
+            for i in range(d):
+                order = ir.Constant(ir.VectorType(_I32, LANES), [(i * LANES + lane) % d for lane in range(LANES)])
+                values = _load(builder, rows, 8 * LANES * i, doubles)
+                values = builder.fsub(values, builder.shuffle_vector(centre, centre, order))
+                vectors.append(builder.fptrunc(builder.fmul(values, factor), _FLOATS))
+            _turn_narrow(builder, vectors, out)
+            builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.float64, types.int64, types.int64), emit
 
 
 @intrinsic
