@@ -78,7 +78,7 @@ def _all_distances(X, centroids, narrow, out):
     m, d = X.shape
     strip, nothing, D = strip_for(d), np.zeros(d + QUAD, np.float32), np.empty(ROWS)
     labels = np.zeros(ROWS, np.int32)
-    until = readable(X, narrow)
+    until = readable(X, True) if narrow else 0
     for start in range(0, m, ROWS):
         rows = min(ROWS, m - start)
         packed = start + ROWS <= until
