@@ -96,14 +96,16 @@ class DeviceSource(ArraySource):
             tol=tol(),
             memory=self._memory,
         )
-        if ran.stop == cuda.HOST:  # the step is done: the next call of `step` only has to fetch the sums
+        if ran.stop == kernels.HOST:  # the step is done: the next call of `step` only has to fetch the sums
             self._counts = int(ran.counts[-1, 0]), int(ran.counts[-1, 1])
         seconds = (time.perf_counter() - began) / max(len(ran.counts), 1)
         done = [
             Iteration(index + 1, float(inertia), float(shift), seconds, int(changed), int(undecided), 0)
             for index, ((inertia, shift), (changed, undecided)) in enumerate(zip(ran.records, ran.counts, strict=False))
         ]
-        return Ahead(ran.centroids, done, ran.stop == cuda.SETTLED, ran.stop in (cuda.SETTLED, cuda.WITHIN_TOL))
+        return Ahead(
+            ran.centroids, done, ran.stop == kernels.SETTLED, ran.stop in (kernels.SETTLED, kernels.WITHIN_TOL)
+        )
 
     def _sums_for(self, n_clusters: int) -> cuda.DeviceSums:
         if self._device_sums is None or self._device_sums.limbs.shape[1] != n_clusters:

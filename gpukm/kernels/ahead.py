@@ -1,6 +1,6 @@
-"""ahead: what does iterations of Lloyd's algorithm on few rows without the interpreter, where an engine has that."""
+"""ahead: iterations of Lloyd's algorithm that an engine does by itself; of the host's, Numba on few rows."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,24 @@ from gpukm.kernels.assign import Frame
 
 RUNNING, SETTLED, WITHIN_TOL, HOST = range(4)  # why it ended
 FEW, ASIDE = 1 << 23, 32  # products that a step takes at most, on one thread; what a row costs besides, in products
+
+
+class Ran(NamedTuple):
+    """What an engine did by itself.
+
+    Attributes
+    ----------
+    centroids : (k, d) after the last finished iteration
+    records : (iterations, ...) float64: what is known of each finished iteration
+    counts : (iterations or one more, 2) int64: changed and undecided rows; one more where `stop` is HOST, whose labels
+        and sums are done
+    stop : RUNNING, SETTLED, WITHIN_TOL or HOST
+    """
+
+    centroids: NDArray
+    records: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    stop: int
 
 
 def few_rows(engine: str, n_samples: int, n_features: int, n_clusters: int) -> bool:

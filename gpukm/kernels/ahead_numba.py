@@ -5,14 +5,14 @@ it: the loop does that iteration.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.exact import MAX_LIMBS, U32, Sums, gamma, margin
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, product
-from gpukm.kernels.ahead import HOST, RUNNING, SETTLED, WITHIN_TOL
+from gpukm.kernels.ahead import HOST, RUNNING, SETTLED, WITHIN_TOL, Ran
 from gpukm.kernels.assign import FAR as FARTHEST
 from gpukm.kernels.assign import Frame, slack_terms
 from gpukm.kernels.assign_numba import scratch_for
@@ -205,24 +205,6 @@ def _run(X, frame, margins, labels, weights, sums, centroids, mean, tol, states,
     return RUNNING, len(states), used
 
 
-class Ran(NamedTuple):
-    """What was done.
-
-    Attributes
-    ----------
-    centroids : (k, d) after the last finished iteration
-    records : (iterations, 3) float64: inertia less totss, shift, and sum of W |mean - overall mean|^2
-    counts : (iterations or one more, 2) int64: changed and undecided rows; one more where `stop` is HOST, whose labels
-        and sums are done
-    stop : RUNNING, SETTLED, WITHIN_TOL or HOST
-    """
-
-    centroids: NDArray
-    records: NDArray[np.float64]
-    counts: NDArray[np.int64]
-    stop: int
-
-
 class Runner:
     """Rows X (m, d), float32|float64 and C-contiguous, with `k` centroids; buffers are kept from run to run."""
 
@@ -256,7 +238,8 @@ class Runner:
     ) -> Ran:
         """Up to `iterations` from `centroids`; `labels` (m,) and `sums` belong together and are brought up to date.
 
-        Nothing is done for another number of centroids than was said, nor where scores would prove nothing.
+        Records are the inertia less totss, the shift, and the sum of W |mean - overall mean|^2. Nothing is done for
+        another number of centroids than was said, nor where scores would prove nothing.
         """
         if len(centroids) != self._k or not self.able:
             return Ran(centroids, np.empty((0, 3)), np.empty((0, 2), np.int64), RUNNING)

@@ -5,12 +5,9 @@ from gpukm.kernels.assign_cuda import lloyd_step
 from gpukm.kernels.columns_cuda import column_sums, extremes
 from gpukm.kernels.inertia_cuda import add_inertia, distances, own_distances
 from gpukm.kernels.potential_cuda import DevicePotential
-from gpukm.kernels.update_cuda import HOST, SETTLED, WITHIN_TOL, run_ahead
+from gpukm.kernels.update_cuda import run_ahead
 
 __all__ = [
-    "HOST",
-    "SETTLED",
-    "WITHIN_TOL",
     "DevicePotential",
     "DeviceSums",
     "add_inertia",

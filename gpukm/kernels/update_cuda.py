@@ -4,7 +4,6 @@ The device divides the sums, compares and counts by itself; what it cannot settl
 shift too close to call) stops it, and the host does that iteration.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,38 +11,19 @@ from numpy.typing import NDArray
 
 from gpukm.kernels._nvrtc import Configuration, Kernel
 from gpukm.kernels.accumulate_cuda import DeviceSums, row_threads, value_define
+from gpukm.kernels.ahead import HOST, Ran
 from gpukm.kernels.assign import Frame
 from gpukm.kernels.assign_cuda import Workspace, launch_step, plan
 from gpukm.kernels.operands_cuda import Operands
 
 Array = Any  # on the device
 AT_ONCE = 16  # iterations launched before the host looks: a look costs about as much as a launch
-RUNNING, SETTLED, WITHIN_TOL, HOST = range(4)  # what `stop` says
 
 CONFIGURATIONS = [
     Configuration(Kernel("update", name, (("VALUE", size),)), 75, 64, 64)
     for name in ("update", "finish")
     for size in (1, 4, 8)
 ]
-
-
-@dataclass(frozen=True)
-class Ahead:
-    """What a device did by itself.
-
-    Attributes
-    ----------
-    centroids : (k, d) after the last finished iteration
-    records : (iterations, 2) float64: inertia and shift of each finished iteration
-    counts : (iterations or one more, 2) int64: changed and undecided rows; one more where `stop` is HOST, whose labels
-        and sums are done
-    stop : RUNNING, SETTLED, WITHIN_TOL or HOST
-    """
-
-    centroids: NDArray
-    records: NDArray[np.float64]
-    counts: NDArray[np.int64]
-    stop: int
 
 
 def run_ahead(
@@ -60,8 +40,11 @@ def run_ahead(
     iterations: int,
     tol: float,
     memory: int,
-) -> Ahead:
-    """Up to AT_ONCE `iterations` from `centroids` (k, d); `mean` and `totss` of all rows are for the inertia."""
+) -> Ran:
+    """Up to AT_ONCE `iterations` from `centroids` (k, d); `mean` and `totss` of all rows are for the inertia.
+
+    Records are inertia and shift of each finished iteration.
+    """
     (n, d), k = X.shape, len(centroids)
     iterations = max(min(iterations, AT_ONCE, memory // centroids.nbytes), 1)
     chosen = plan(n, k, d, X.dtype.itemsize, gpu.facts, memory)
@@ -83,4 +66,4 @@ def run_ahead(
         gpu.launch(finish, (1,), (128,), (partial, *verdict))
     why, ran = (int(value) for value in gpu.to_host(stop))
     finished = ran - (why == HOST)
-    return Ahead(gpu.to_host(states[finished]), gpu.to_host(records)[:finished], space.totals(gpu)[:ran], why)
+    return Ran(gpu.to_host(states[finished]), gpu.to_host(records)[:finished], space.totals(gpu)[:ran], why)
