@@ -106,6 +106,8 @@ def lloyd(
                 break
     except KeyboardInterrupt:
         interrupted = True
+    if interrupted:
+        source.reset()  # it may have gone ahead of these centroids
     if not settled or interrupted:
         source.step(centroids)
     sizes = source.sizes(source.labels, len(centroids))

@@ -126,3 +126,35 @@ def test_runs_do_not_depend_on_each_other():
     calls = iter(starts)
     model = KMeans(6, init=lambda *_, **__: next(calls), n_init=3).fit(X)
     assert model.inertia_ == min(alone)
+
+
+def test_an_interrupt_after_going_ahead_is_forgotten():
+    """Ctrl-C when steps ahead are done, but not handed over: labels and inertia are of the centroids that are kept."""
+    rng = np.random.default_rng(16)
+    X, C = rng.random((40, 2)), rng.random((12, 2))  # a cluster runs empty in the second iteration
+    source = ArraySource(X, dtype=X.dtype)
+    source.arrange(12)
+    ahead = source.ahead
+
+    def failing(*args):
+        found = ahead(*args)
+        if found.iterations and source._counts is not None:
+            raise KeyboardInterrupt
+        return found
+
+    source.step(C)
+    source.ahead = failing
+    result = lloyd(source, C, max_iter=50, tol=0.0)
+    assert result.interrupted and np.array_equal(result.centroids, C)
+    assert np.array_equal(result.labels, oracle.labels(X, C))
+    assert result.inertia == oracle.inertia(X, C)
+
+
+def test_another_number_of_centroids_is_the_loop_s():
+    """Sums of four clusters are not gone on with for six."""
+    X = np.random.default_rng(0).standard_normal((500, 2))
+    source = ArraySource(X, dtype=X.dtype)
+    source.arrange(6)
+    source.step(X[:4])
+    assert len(source.ahead(X[:6], 5, lambda: 0.0).iterations) == 0
+    assert np.array_equal(source.step(X[:6]).sums.means(), ArraySource(X, dtype=X.dtype).step(X[:6]).sums.means())
