@@ -17,7 +17,7 @@ from gpukm.sources import Ahead, Far, Iteration, Step
 
 Array = Any
 LONG = 1 << 18  # rows of a visit that labels: many, since each visit has to bring the sums up to date
-PRODUCTS, ASIDE = 1 << 22, 32  # in a visit that is worth a thread's while; what a row costs besides, in products
+PRODUCTS = 1 << 22  # in a visit that is worth a thread's while
 
 
 class ArraySource(Measured):
@@ -164,7 +164,7 @@ class ArraySource(Measured):
         if bounds.by_cluster:
             visits = self._visit_evenly(visit, pool)
         else:
-            least = PRODUCTS // (k * self.n_features + ASIDE)
+            least = PRODUCTS // kernels.row_products(k, self.n_features)
             visits = self.visit(visit, rows=LONG, scratch=pool, least=max(least, 1))
         changed, undecided, _ = np.sum(visits, axis=0)
         bounds.finish()
@@ -184,6 +184,8 @@ class ArraySource(Measured):
         """Iterations on few rows, without the interpreter; none where each is the loop's."""
         sums = self._sums
         if self._runner is None or sums is None or self._halfway or self._counts is not None:  # the loop's turn
+            return Ahead(centroids, [])
+        if sums.store.shape[1] != len(centroids):
             return Ahead(centroids, [])
         began, stats = time.perf_counter(), self.stats()
         self._halfway = True

@@ -1,5 +1,6 @@
 """Rows brought into an order for the Numba engine, and boxes around them: faster, and nothing else."""
 
+import faults
 import numpy as np
 import pytest
 
@@ -104,19 +105,8 @@ def test_boxes_after_a_step_that_was_broken_off():
     X = np.repeat(rng.random((50, 2)), 400, axis=0).astype(np.float32)
     source = arranged(X, np.float32, n_threads=1, block_rows=400)
     source.step(X[:20_000:400])
-    block, calls = source.block, []
-
-    def failing(start, stop):
-        calls.append(start)
-        if len(calls) == 10:
-            raise KeyboardInterrupt
-        return block(start, stop)
-
-    source.block = failing
     C = X[:20_000:400] + rng.random((50, 2)).astype(np.float32)
-    with pytest.raises(KeyboardInterrupt):
-        source.step(C)
-    source.block = block
+    faults.break_off(source, C, 10)
     fresh = ArraySource(X, dtype=X.dtype)
     assert np.array_equal(source.step(C).sums.means(), fresh.step(C).sums.means())
     assert np.array_equal(source.as_given(source.labels), fresh.labels)

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import faults
 import numpy as np
 import oracle
 import pytest
@@ -138,18 +139,7 @@ def test_a_step_after_one_that_was_broken_off_is_right():
     X = blobs(n=3000, seed=7)
     source = ArraySource(X, dtype=X.dtype, block_rows=100, n_threads=1)
     source.step(X[:6])
-    block, calls = source.block, []
-
-    def failing(start, stop):
-        calls.append(start)
-        if len(calls) == 20:
-            raise KeyboardInterrupt
-        return block(start, stop)
-
-    source.block = failing
-    with pytest.raises(KeyboardInterrupt):
-        source.step(X[6:12])
-    source.block = block
+    faults.break_off(source, X[6:12], 20)
     fresh = ArraySource(X, dtype=X.dtype)
     assert np.array_equal(source.step(X[6:12]).sums.means(), fresh.step(X[6:12]).sums.means())
     assert np.array_equal(source.labels, fresh.labels)

@@ -1,7 +1,7 @@
 """The steps of Lloyd's algorithm on blocks of rows; outside this folder nobody knows which engine runs."""
 
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
-from gpukm.kernels.ahead import HOST, SETTLED, WITHIN_TOL, few_rows, runner
+from gpukm.kernels.ahead import HOST, SETTLED, WITHIN_TOL, few_rows, row_products, runner
 from gpukm.kernels.arrange import arranged, box_rows, boxes_of, put_back, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
 from gpukm.kernels.bounds import Bounds
@@ -62,6 +62,7 @@ __all__ = [
     "own_distances",
     "own_distances_csr",
     "put_back",
+    "row_products",
     "runner",
     "sample",
     "scores",

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gpukm.kernels.assign import Frame
 
 RUNNING, SETTLED, WITHIN_TOL, HOST = range(4)  # why it ended
-FEW, ASIDE = 1 << 23, 32  # products that a step takes at most, on one thread; what a row costs besides, in products
+FEW, ASIDE = 1 << 23, 32  # products that a step takes at most, on one thread; what a row costs besides
 
 
 class Ran(NamedTuple):
@@ -29,9 +29,14 @@ class Ran(NamedTuple):
     stop: int
 
 
+def row_products(n_clusters: int, n_features: int) -> int:
+    """What a row costs in a step, in products."""
+    return n_clusters * n_features + ASIDE
+
+
 def few_rows(engine: str, n_samples: int, n_features: int, n_clusters: int) -> bool:
     """Whether a step is so short that the interpreter is what takes time."""
-    return engine == "numba" and n_samples * (n_clusters * n_features + ASIDE) <= FEW
+    return engine == "numba" and n_samples * row_products(n_clusters, n_features) <= FEW
 
 
 def runner(X: NDArray, weights: NDArray[np.float64] | None, frame: Frame, n_clusters: int) -> Any:

@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.exact import MAX_LIMBS, U32, Sums, gamma, margin
+from gpukm.exact import MAX_LIMBS, U32, Sums, margin
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, product
 from gpukm.kernels.ahead import HOST, RUNNING, SETTLED, WITHIN_TOL, Ran
 from gpukm.kernels.assign import FAR as FARTHEST
-from gpukm.kernels.assign import Frame, slack_terms
+from gpukm.kernels.assign import Frame
 from gpukm.kernels.assign_numba import scratch_for
 from gpukm.kernels.bounds import NOTHING
 from gpukm.kernels.boxes_numba import NONE
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.lloyd_step_numba import VALUES, step
-from gpukm.kernels.strips_numba import FAR
-from gpukm.kernels.transpose_numba import QUAD
-from gpukm.kernels.vectors_numba import GROUP, ROWS
+from gpukm.kernels.lloyd_step_numba import changes_for, rows_at_once, step
+from gpukm.kernels.strips_numba import FAR, framed, row_limits
+from gpukm.kernels.vectors_numba import GROUP
 
 AT_ONCE = 64  # iterations: Ctrl-C waits for them
 TERMS = 2 * MAX_LIMBS + 8  # of a sum, in `_settle`
@@ -212,15 +211,12 @@ class Runner:
         d = X.shape[1]
         groups = -(-k // GROUP)
         self._X, self._weights, self._k = X, NO_WEIGHTS if weights is None else weights, k
-        shift = np.zeros(-(-d // QUAD) * QUAD, frame.shift.dtype)
-        shift[:d] = frame.shift
-        self._frame = shift, frame.scale, bool(shift.dtype == np.float32 and frame.scale == 1.0)
+        self._frame = framed(frame)
         kappa = margin(d, U32)
-        self._margins = kappa, 1 + 4 * gamma(d + 4, 2.0**-53), *slack_terms(d), NONE.arguments
+        self._margins = kappa, *row_limits(d), NONE.arguments
         operand, tiles = np.zeros((groups * GROUP + 1, d), np.float32), np.zeros((groups, d, GROUP), np.float32)
         self._packed = operand, tiles, np.full(groups * GROUP + 1, FAR, np.float32), np.empty((k, d))
-        rows = max(VALUES // d // ROWS, 16) * ROWS
-        self._changes = np.empty(rows, np.int64), np.empty(rows, np.int32)
+        self._changes = changes_for({}, rows_at_once(d))
         self._scratch = scratch_for(d, k)
         parts = np.empty(k * d), np.empty(k * d), np.empty(k)
         of_sums = parts, np.empty(TERMS), np.empty(max(k * d, TERMS) + 1)

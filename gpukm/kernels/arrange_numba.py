@@ -1,8 +1,9 @@
 """arrange, Numba engine: rows brought into an order in which near ones follow each other.
 
 Each row has a place along a curve (Morton 1966), of which the leading bits are a cell. One pass counts the rows of each
-cell, one deals the rows out to the cells, in the order in which they come, and large cells are then sorted where they
-lie, by the remaining bits: rows are moved within what a cache holds, and no second copy is made.
+cell, one deals the rows out to the cells, in the order in which they come, and cells of many rows are then sorted by
+the remaining bits, one by one, so that rows are moved within what a cache holds: by way of a copy of the cell, or where
+they lie.
 """
 
 from collections.abc import Callable
@@ -38,7 +39,7 @@ def places(X: NDArray, low: NDArray[np.float64], high: NDArray[np.float64], out:
     A place is made of the leading bits of all features in turn.
     """
     d = X.shape[1]
-    bits = min(BITS // d, 12)
+    bits = min(BITS // d, DIGIT)
     values = np.arange(1 << bits)
     spread = np.zeros(len(values), np.int64)  # the bits of a value, d apart
     for b in range(bits):
@@ -49,7 +50,11 @@ def places(X: NDArray, low: NDArray[np.float64], high: NDArray[np.float64], out:
 
 
 @jit()
-def _deal(X, first, places, at, rows, order, rest):
+def deal(X, first, places, at, rows, order, rest):
+    """Write the rows of X, numbers `first` and on, with their numbers and the rest of their places, to their cells.
+
+    `at` (CELLS,) int64 is where the next row of each cell goes, brought up to date.
+    """
     d = X.shape[1]
     for i in range(len(X)):
         cell = places[i] >> DIGIT
@@ -59,22 +64,6 @@ def _deal(X, first, places, at, rows, order, rest):
             rows[to, f] = X[i, f]
         order[to] = first + i
         rest[to] = places[i] & (CELLS - 1)
-
-
-def deal(
-    X: NDArray,
-    first: int,
-    places: NDArray[np.uint32],
-    at: NDArray[np.int64],
-    rows: NDArray,
-    order: NDArray[Any],
-    rest: NDArray[np.uint16],
-) -> None:
-    """Write the rows of X, numbers `first` and on, with their numbers and the rest of their places, to their cells.
-
-    `at` (CELLS,) is where the next row of each cell goes, brought up to date.
-    """
-    _deal(X, first, places, at, rows, order, rest)
 
 
 @jit()

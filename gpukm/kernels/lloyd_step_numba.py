@@ -90,6 +90,16 @@ def step(X, packed, labels, weights, scale, bits, store, keep, between, known, a
     return undecided, moved, used, standing
 
 
+def rows_at_once(n_features: int) -> int:
+    """Rows between labelling and moving: whole boxes."""
+    return max(VALUES // n_features // BLOCK, 4) * BLOCK
+
+
+def changes_for(scratch: dict, rows: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Where `step` lists the rows that change, and their new labels: as many as it takes at once."""
+    return buffer(scratch, "changed", (1, rows), np.int64)[0], buffer(scratch, "to", (1, rows), np.int32)[0]
+
+
 def lloyd_step(
     X: NDArray,
     packed: Packed,
@@ -109,8 +119,7 @@ def lloyd_step(
         around[1][:] = -1
         around = None
     found = np.empty(len(X) + 1 if known else 0, np.int64)
-    at_once = len(X) if len(between) else max(VALUES // X.shape[1] // BLOCK, 4) * BLOCK
-    changes = buffer(scratch, "changed", (1, at_once), np.int64)[0], buffer(scratch, "to", (1, at_once), np.int32)[0]
+    changes = changes_for(scratch, len(X) if len(between) else rows_at_once(X.shape[1]))
     own = found, changes, scratch_for(X.shape[1], len(packed.centroids))
     exact = w, scale, bits, sums.store
     undecided, moved, used, standing = step(X, packed.arguments, labels, *exact, keep, between, known, around, *own)

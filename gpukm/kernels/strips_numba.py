@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.exact import U64, gamma
-from gpukm.kernels.assign import slack_terms
+from gpukm.kernels.assign import Frame, slack_terms
 from gpukm.kernels.boxes_numba import Boxes
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.transpose_numba import (
@@ -25,6 +25,18 @@ from gpukm.kernels.transpose_numba import (
 from gpukm.kernels.vectors_numba import GROUP, LANES, ROWS
 
 FAR = np.float32(3e38)
+
+
+def framed(frame: Frame) -> tuple[NDArray, float, bool]:
+    """(shift padded to whole quads, scale, whether rows are float32 and need no scale)."""
+    shift = np.zeros(-(-len(frame.shift) // QUAD) * QUAD, frame.shift.dtype)
+    shift[: len(frame.shift)] = frame.shift
+    return shift, frame.scale, bool(shift.dtype == np.float32 and frame.scale == 1.0)
+
+
+def row_limits(n_features: int) -> tuple[float, np.float32, np.float32]:
+    """What `Packed.limits` ends with: how far sums in any order may differ, and the terms of the rows' slack."""
+    return 1 + 4 * gamma(n_features + 4, U64), *slack_terms(n_features)
 
 
 @dataclass(frozen=True)
@@ -71,13 +83,10 @@ class Packed:
         base = np.full(groups * GROUP + 1, FAR, np.float32)
         base[:k] = scorer.operand[:, d]
         tiles = np.ascontiguousarray(operand[:-1].reshape(groups, GROUP, d).transpose(0, 2, 1))
-        within = 1 + 4 * gamma(d + 4, U64)
-        limits = (scorer.kappa20, scorer.most, within, *slack_terms(d))
+        limits = (scorer.kappa20, scorer.most, *row_limits(d))
         centroids = scorer.centroids.astype(np.float64)
-        shift = np.zeros(-(-d // QUAD) * QUAD, scorer.frame.shift.dtype)
-        shift[:d] = scorer.frame.shift
-        plain = bool(shift.dtype == np.float32 and scorer.frame.scale == 1.0)
-        return cls(tiles, operand, base, centroids, shift, scorer.frame.scale, plain, limits, Boxes.of(scorer))
+        shift, scale, plain = framed(scorer.frame)
+        return cls(tiles, operand, base, centroids, shift, scale, plain, limits, Boxes.of(scorer))
 
 
 @jit(FUSED)
