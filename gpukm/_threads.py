@@ -86,6 +86,25 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
+def run_team(task: Callable[[int], Any], n_threads: int) -> Any:
+    """task(0) on this thread, beside task(1), …, task(n_threads - 1) on others, which are to end soon after it.
+
+    Its result is returned, or raised; those of the others are, if they raise. One that another fit's rows kept from
+    starting is left out.
+    """
+    helpers = [_pool(n_threads - 1).submit(task, me) for me in range(1, n_threads)]
+    try:
+        result = task(0)
+    finally:
+        for helper in helpers:
+            if not helper.cancel():
+                wait([helper])
+    for helper in helpers:
+        if not helper.cancelled():
+            helper.result()
+    return result
+
+
 def run_blocks(task: Callable[[int], Any], count: int, n_threads: int) -> list[Any]:
     """[task(0), …, task(count - 1)], on `n_threads` threads; the first exception stops the others and is raised."""
     n_threads = min(n_threads, count)
@@ -95,31 +114,19 @@ def run_blocks(task: Callable[[int], Any], count: int, n_threads: int) -> list[A
     indices = iter(range(count))
     stop = threading.Event()
 
-    def work() -> None:
-        while not stop.is_set():
-            with lock_of_indices:
-                index = next(indices, None)
-            if index is None:
-                return
-            try:
-                results[index] = task(index)
-            except BaseException:
-                stop.set()
-                raise
-
-    lock_of_indices = threading.Lock()
-    with single_threaded_blas():
-        helpers = [_pool(n_threads - 1).submit(work) for _ in range(n_threads - 1)]
+    def work(me: int) -> None:
         try:
-            work()  # this thread is one of them
+            while not stop.is_set():
+                with lock_of_indices:
+                    index = next(indices, None)
+                if index is None:
+                    return
+                results[index] = task(index)
         except BaseException:  # Ctrl-C, too: do not wait for the rest of the rows
             stop.set()
             raise
-        finally:
-            for helper in helpers:
-                if not helper.cancel():  # one that another fit's rows kept from starting is not needed any more
-                    wait([helper])
-        for helper in helpers:
-            if not helper.cancelled():
-                helper.result()
+
+    lock_of_indices = threading.Lock()
+    with single_threaded_blas():
+        run_team(work, n_threads)
     return results

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from gpukm import kernels
 from gpukm._arrays import from_numpy, is_numpy, to_numpy
-from gpukm._threads import single_threaded_blas
+from gpukm._threads import run_team, single_threaded_blas
 from gpukm.exact import Sums, sums_like
 from gpukm.measured import Measured
 from gpukm.sources import Ahead, Far, Iteration, Step
@@ -38,7 +38,7 @@ class ArraySource(Measured):
     _limits: kernels.Bounds
     _halfway: bool  # whether a step was broken off
     _counts: tuple[int, int] | None  # changed and undecided rows of a step that is done already
-    _runner: Any = None  # of iterations on few rows
+    _runner: Any = None  # of short steps
     _bounded = True  # whether steps may keep bounds: 8 bytes a row
 
     def __init__(
@@ -67,16 +67,16 @@ class ArraySource(Measured):
             n_values, compared = self.n_samples * self.n_features, n_clusters * (8 if often else 1)
             self.engine = kernels.engine_name(self._xp, n_values, compared)
             self.reset()
-        few = kernels.few_rows(self.engine, self.n_samples, self.n_features, n_clusters)
-        if few and self._in_place and self._order is None:
-            self._runner = kernels.runner(self._X, self.sample_weight, self.frame, n_clusters)
+        if self._order is None and kernels.worth_arranging(self.engine, self._X, self.dtype, n_clusters, self._memory):
+            self._arrange()
+        if self._in_place and kernels.short_steps(self.engine, self.n_samples, self.n_features, n_clusters):
+            own = self._X, self.sample_weight, self.frame
+            self._runner = kernels.runner(*own, n_clusters, run_team, self._threads)
             self._bounded = False
             self.reset()
-            return
-        if self._order is not None or not kernels.worth_arranging(
-            self.engine, self._X, self.dtype, n_clusters, self._memory
-        ):
-            return
+
+    def _arrange(self) -> None:
+        """Put a sorted copy of the rows in their place."""
         own = self.visit, self.run, self.host_block
         rows, order = kernels.arranged(*own, self._X.shape, self.dtype, *self.bounds())
         self._X, self._order = rows, order
@@ -128,7 +128,8 @@ class ArraySource(Measured):
         sums = sums_like(grid, k) if self._sums is None else self._sums
         sums.grid = grid  # more may be known of it by now
         if self._runner is not None:
-            ran = self._runner.run(centroids, self._labels, sums, np.zeros(self.n_features), 1, -1.0)
+            own = centroids, self._labels, sums, np.zeros(self.n_features), 1, -1.0
+            ran = self._runner.run(*own, self._around(0, self.n_samples))
             if len(ran.counts):
                 self._sums, self._halfway = sums, False
                 return Step(sums, *ran.counts[0].tolist())
@@ -181,7 +182,7 @@ class ArraySource(Measured):
         return self._boxes[own], self._same[own]
 
     def ahead(self, centroids: NDArray, iterations: int, tol: Callable[[], float]) -> Ahead:
-        """Iterations on few rows, without the interpreter; none where each is the loop's."""
+        """Iterations of short steps, without the interpreter; none where each is the loop's."""
         sums = self._sums
         if self._runner is None or sums is None or self._halfway or self._counts is not None:  # the loop's turn
             return Ahead(centroids, [])
@@ -189,7 +190,8 @@ class ArraySource(Measured):
             return Ahead(centroids, [])
         began, stats = time.perf_counter(), self.stats()
         self._halfway = True
-        ran = self._runner.run(centroids, self._labels, sums, stats.mean, iterations, tol())
+        own = centroids, self._labels, sums, stats.mean, iterations, tol()
+        ran = self._runner.run(*own, self._around(0, self.n_samples))
         self._halfway = False
         if ran.stop == kernels.HOST:  # the step is done: the next call of `step` only hands it over
             self._counts = int(ran.counts[-1, 0]), int(ran.counts[-1, 1])

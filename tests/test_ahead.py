@@ -15,7 +15,7 @@ from gpukm.lloyd import lloyd
 
 pytest.importorskip("numba")
 
-from gpukm.kernels import ahead_numba
+from gpukm.kernels import quotients_numba
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +103,7 @@ HALVES = st.sampled_from([1.0, 2.0**-53, -(2.0**-54), 2.0**-106, 1e16, -1e16])
 def test_rounded_sum_is_fsum(values):
     """The exact sum, rounded once: cancellation, halves, sticky tails."""
     array = np.array(values, np.float64)
-    assert ahead_numba.rounded_sum(array, np.empty(len(array) + 1)) == math.fsum(values)
+    assert quotients_numba.rounded_sum(array, np.empty(len(array) + 1)) == math.fsum(values)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -19,7 +19,7 @@ def test_arranged_rows_change_no_result(monkeypatch, weighted, dtype):
     weights = rng.random(5000) if weighted else None
     plain = KMeans(70, random_state=0, max_iter=5).fit(X, sample_weight=weights)
     asked = []
-    monkeypatch.setattr(kernels, "few_rows", lambda *args: False)
+    monkeypatch.setattr(kernels, "short_steps", lambda *args: False)
     monkeypatch.setattr(kernels, "worth_arranging", lambda engine, *args: asked.append(engine) or engine == "numba")
     sorted_ = KMeans(70, random_state=0, max_iter=5).fit(X, sample_weight=weights)
     assert asked and np.array_equal(plain.labels_, sorted_.labels_)
@@ -47,7 +47,7 @@ def arranged(X, dtype, **options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPUKM_ENGINE", "numba")
         patch.setattr(kernels, "worth_arranging", lambda *args: True)
-        patch.setattr(kernels, "few_rows", lambda *args: False)
+        patch.setattr(kernels, "short_steps", lambda *args: False)
         source = ArraySource(X, dtype=dtype, **options)
         source.arrange(64)
     return source

@@ -1,7 +1,7 @@
 """The steps of Lloyd's algorithm on blocks of rows; outside this folder nobody knows which engine runs."""
 
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
-from gpukm.kernels.ahead import HOST, SETTLED, WITHIN_TOL, few_rows, row_products, runner
+from gpukm.kernels.ahead import HOST, SETTLED, WITHIN_TOL, row_products, runner, short_steps
 from gpukm.kernels.arrange import arranged, box_rows, boxes_of, put_back, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
 from gpukm.kernels.bounds import Bounds
@@ -54,7 +54,6 @@ __all__ = [
     "diffuse",
     "engine_name",
     "extremes",
-    "few_rows",
     "gpu",
     "hash_rows",
     "lloyd_step",
@@ -66,6 +65,7 @@ __all__ = [
     "runner",
     "sample",
     "scores",
+    "short_steps",
     "squared_distances_csr",
     "transfer_loop",
     "worth_arranging",

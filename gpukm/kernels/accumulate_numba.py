@@ -4,13 +4,22 @@ Each value is scaled to units of limb 0 and rounded; that is almost always all o
 below, value by value. Rows that change cluster are cut once, added to the new one and subtracted from the old.
 """
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from gpukm.exact import Sums
 from gpukm.kernels.jit_numba import jit
+from gpukm.kernels.transpose_numba import QUAD
+from gpukm.kernels.vectors_numba import _F32, _I32, _I64
 
 NO_WEIGHTS = np.empty(0)
+ROUND = 1.5 * 2.0**52  # what is added to it, below 2^51, is rounded to an integer: of the sum's bits, the lowest
+_F64 = ir.DoubleType()
 
 
 @jit()
@@ -50,6 +59,76 @@ def _move_weighted_row(X, row, weight, new, old, scale, bits, store):
     return used
 
 
+@intrinsic
+def move_narrow(
+    typing: Any, row: Any, itemsize: Any, scale: Any, weight: Any, target: Any, source: Any, depth: Any
+) -> Any:
+    """Cut all of 1 to QUAD features of a row once: add them and its weight at `target`, subtract them at `source`.
+
+    Returns whether something is left for the limbs below. Addresses: of (depth,) features of `itemsize` 4 or 8 bytes,
+    of `scale` and cells, (depth + 1,) each; for `source` 0, if there is nothing to subtract. `weight` is in units.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        row, itemsize, scale, weight, target, source, depth = arguments
+
+        def pointer(address: Any, kind: Any) -> Any:
+            return builder.inttoptr(address, ir.PointerType(kind))
+
+        def block(name: str) -> Any:
+            return builder.append_basic_block(name)
+
+        done, results = block("moved"), []
+        cases = builder.switch(depth, done)
+        results.append((ir.Constant(ir.IntType(1), 0), builder.block))
+        for d in range(1, QUAD + 1):
+            lanes = d + 1 if d == 3 else d  # a power of two: the weight is one of them, or comes by itself
+            doubles, cells = ir.VectorType(_F64, lanes), ir.VectorType(_I64, lanes)
+            cases.add_case(ir.Constant(_I64, d), start := block(f"cut_{d}"))
+            builder.position_at_end(start)
+            wide, narrow, cut, subtract = (block(f"{name}_{d}") for name in ("wide", "narrow", "add", "subtract"))
+            builder.cbranch(builder.icmp_signed("==", itemsize, ir.Constant(_I64, 8)), wide, narrow)
+            loaded = []
+            for at, kind in (wide, _F64), (narrow, _F32):
+                builder.position_at_end(at)
+                values = builder.load(pointer(row, ir.VectorType(kind, d)))
+                values.align = 4
+                loaded.append(values if kind is _F64 else builder.fpext(values, ir.VectorType(_F64, d)))
+                builder.branch(cut)
+            builder.position_at_end(cut)
+            values = builder.phi(ir.VectorType(_F64, d))
+            for value, at in zip(loaded, (wide, narrow), strict=True):
+                values.add_incoming(value, at)
+            order = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
+            values = builder.shuffle_vector(values, ir.Constant(values.type, [1.0] * d), order)
+            factor = builder.load(pointer(scale, doubles))
+            factor.align = 8
+            terms, big = builder.fmul(values, factor), ir.Constant(doubles, [ROUND] * lanes)
+            sums = builder.fadd(terms, big)
+            q = builder.sub(builder.bitcast(sums, cells), builder.bitcast(big, cells))
+            left = builder.fcmp_unordered("!=", builder.fsub(sums, big), terms)
+            some = builder.icmp_unsigned("!=", builder.bitcast(left, ir.IntType(lanes)), ir.IntType(lanes)(0))
+            for at, operation in (target, builder.add), (source, builder.sub):
+                before = builder.load(pointer(at, cells))
+                before.align = 8
+                builder.store(operation(before, q), pointer(at, cells)).align = 8
+                if lanes == d:
+                    last = pointer(builder.add(at, _I64(8 * d)), _I64)
+                    builder.store(operation(builder.load(last), weight), last)
+                results.append((some, builder.block))
+                if at is target:
+                    builder.cbranch(builder.icmp_signed("==", source, ir.Constant(_I64, 0)), done, subtract)
+                    builder.position_at_end(subtract)
+            builder.branch(done)
+        builder.position_at_end(done)
+        out = builder.phi(ir.IntType(1))
+        for value, at in results:
+            out.add_incoming(value, at)
+        return out
+
+    return types.boolean(*[types.int64] * 7), emit
+
+
 @jit()
 def move_rows(X, changes, count, weights, labels, scale, bits, store):
     """Give `count` rows of X (m, d) new labels, and bring `store` (limbs, k, d + 1) there; returns the limbs in use.
@@ -62,8 +141,8 @@ def move_rows(X, changes, count, weights, labels, scale, bits, store):
     d = X.shape[1]
     one = np.int64(scale[d])
     used = 1
-    rest = np.empty(d)
     rows, new_labels = changes
+    row_at, cells_at, scale_at = X.ctypes.data, store.ctypes.data, scale.ctypes.data
     for change in range(count):
         i, new = rows[change], new_labels[change]
         old = labels[i]
@@ -71,30 +150,33 @@ def move_rows(X, changes, count, weights, labels, scale, bits, store):
         if len(weights):
             used = max(used, _move_weighted_row(X, i, weights[i], new, old, scale, bits, store))
             continue
-        target = store[0, new]
-        left = 0
-        if old >= 0:
-            source = store[0, old]
+        left = False
+        if d <= QUAD:
+            target = cells_at + 8 * (d + 1) * new
+            source = cells_at + 8 * (d + 1) * old if old >= 0 else 0
+            left = move_narrow(row_at + X.itemsize * d * i, X.itemsize, scale_at, one, target, source, d)
+        elif old >= 0:
             for f in range(d):
                 term = np.float64(X[i, f]) * scale[f]
                 q = np.rint(term)
-                rest[f] = (term - q) * bits
-                left += term != q
-                target[f] += np.int64(q)
-                source[f] -= np.int64(q)
-            source[d] -= one
+                left |= term != q
+                store[0, new, f] += np.int64(q)
+                store[0, old, f] -= np.int64(q)
+            store[0, new, d] += one
+            store[0, old, d] -= one
         else:
             for f in range(d):
                 term = np.float64(X[i, f]) * scale[f]
                 q = np.rint(term)
-                rest[f] = (term - q) * bits
-                left += term != q
-                target[f] += np.int64(q)
-        target[d] += one
+                left |= term != q
+                store[0, new, f] += np.int64(q)
+            store[0, new, d] += one
         if left:
             for f in range(d):
-                if rest[f] != 0.0:
-                    used = max(used, spill(rest[f], 1, bits, store, new, old, f))
+                term = np.float64(X[i, f]) * scale[f]
+                rest = (term - np.rint(term)) * bits
+                if rest != 0.0:
+                    used = max(used, spill(rest, 1, bits, store, new, old, f))
     return used
 
 

@@ -1,14 +1,14 @@
-"""ahead: iterations of Lloyd's algorithm that an engine does by itself; of the host's, Numba on few rows."""
+"""ahead: iterations of Lloyd's algorithm that an engine does by itself; of the host's, Numba where steps are short."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.kernels.assign import Frame
+from gpukm.kernels.bounds import may_pay
 
 RUNNING, SETTLED, WITHIN_TOL, HOST = range(4)  # why it ended
-FEW, ASIDE = 1 << 23, 32  # products that a step takes at most, on one thread; what a row costs besides
+FEW, ASIDE = 1 << 23, 32  # products of a step that is short however wide the rows; what a row costs besides
 
 
 class Ran(NamedTuple):
@@ -34,13 +34,14 @@ def row_products(n_clusters: int, n_features: int) -> int:
     return n_clusters * n_features + ASIDE
 
 
-def few_rows(engine: str, n_samples: int, n_features: int, n_clusters: int) -> bool:
-    """Whether a step is so short that the interpreter is what takes time."""
-    return engine == "numba" and n_samples * row_products(n_clusters, n_features) <= FEW
+def short_steps(engine: str, n_samples: int, n_features: int, n_clusters: int) -> bool:
+    """Whether the interpreter takes a good part of a step: of few rows, and of those for which bounds never pay."""
+    few = n_samples * row_products(n_clusters, n_features) <= FEW
+    return engine == "numba" and (few or not may_pay(engine, n_clusters, n_features))
 
 
-def runner(X: NDArray, weights: NDArray[np.float64] | None, frame: Frame, n_clusters: int) -> Any:
-    """A `gpukm.kernels.ahead_numba.Runner` for rows X (m, d), float32|float64 and C-contiguous."""
+def runner(*rows: Any) -> Any:
+    """A `gpukm.kernels.ahead_numba.Runner`."""
     from gpukm.kernels.ahead_numba import Runner
 
-    return Runner(X, weights, frame, n_clusters)
+    return Runner(*rows)

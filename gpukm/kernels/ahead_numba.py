@@ -1,35 +1,38 @@
-"""ahead, Numba engine: iterations of Lloyd's algorithm on few rows, where the interpreter takes longer than they do.
+"""ahead, Numba engine: iterations of Lloyd's algorithm without the interpreter, which takes longer than short ones.
 
-Centroids are packed, rows labelled and moved, sums divided and compared in one compiled function. An empty cluster ends
-it: the loop does that iteration.
+Centroids are packed, rows labelled and moved, sums divided and compared in one compiled function, by a team of threads
+(`team_numba`). An empty cluster ends it: the loop does that iteration.
 """
 
-import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.exact import MAX_LIMBS, U32, Sums, margin
-from gpukm.kernels.accumulate_numba import NO_WEIGHTS, product
-from gpukm.kernels.ahead import HOST, RUNNING, SETTLED, WITHIN_TOL, Ran
+from gpukm.exact import U32, Sums, margin
+from gpukm.kernels.accumulate_numba import NO_WEIGHTS
+from gpukm.kernels.ahead import HOST, RUNNING, SETTLED, WITHIN_TOL, Ran, row_products
 from gpukm.kernels.assign import FAR as FARTHEST
 from gpukm.kernels.assign import Frame
 from gpukm.kernels.assign_numba import scratch_for
 from gpukm.kernels.bounds import NOTHING
-from gpukm.kernels.boxes_numba import NONE
+from gpukm.kernels.boxes_numba import BLOCK, Boxes
 from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.lloyd_step_numba import changes_for, rows_at_once, step
+from gpukm.kernels.quotients_numba import TERMS, divide, exact_sum, rounded_sum
 from gpukm.kernels.strips_numba import FAR, framed, row_limits
+from gpukm.kernels.team_numba import DONE, NEXT, STOP, all_done, board_for, publish, raised, taken, work_comes
 from gpukm.kernels.vectors_numba import GROUP
 
-AT_ONCE = 64  # iterations: Ctrl-C waits for them
-TERMS = 2 * MAX_LIMBS + 8  # of a sum, in `_settle`
+AT_ONCE, LONGEST = 64, 1 << 33  # iterations, and products in them: Ctrl-C waits for them
+BLOCKS, PRODUCTS = 8, 1 << 18  # for each thread, at most, and at least that many products in each
 
 
 @jit()
-def _pack(centroids, shift, scale, kappa, operand, tiles, base, exact):
+def _pack(centroids, shift, scale, kappa, operand, tiles, base, exact, boxes):
     """Write -c', |c'|^2 / 2 less its share of the error, and the centroids as float64; returns max |c'|^2."""
+    columns, low, high, share = boxes
     k, d = centroids.shape
     longest = 0.0
     for j in range(k):
@@ -40,105 +43,13 @@ def _pack(centroids, shift, scale, kappa, operand, tiles, base, exact):
             squares += c * c
             operand[j, f] = np.float32(-c)
             tiles[j // GROUP, f, j % GROUP] = operand[j, f]
+            if share > 0.0:
+                columns[f, j] = operand[j, f]
         base[j] = np.float32(squares * (0.5 - kappa))
+        if share > 0.0:
+            low[j], high[j] = np.float32((0.5 - share) * squares), np.float32((0.5 + share) * squares)
         longest = max(longest, squares)
     return longest
-
-
-@jit()
-def _sum(store, used, cluster, column, bits, unit):
-    """(hi, lo): see `gpukm.exact.double_double`; `unit` is that of limb 0."""
-    hi, lo, carry = 0.0, 0.0, np.int64(0)
-    unit *= 2.0 ** (-bits * (used - 1))
-    for limb in range(used - 1, -1, -1):
-        value = store[limb, cluster, column] + carry
-        if limb > 0:
-            carry = (value + (1 << (bits - 1))) >> bits
-            value -= carry << bits
-        low = value & 0x7FFFFFFF
-        for part in (low * unit, (value - low) * unit):
-            s = part + hi
-            t = s - part
-            lo += (part - (s - t)) + (hi - t)
-            hi = s + lo
-            lo -= hi - s
-        unit *= 2.0**bits
-    return hi, lo
-
-
-@jit()
-def rounded_sum(values, partials):
-    """The exact sum of `values`, rounded once, as ``math.fsum`` (Shewchuk 1997); `partials` is as long, scratch."""
-    count = 0
-    for x in values:
-        kept = 0
-        for j in range(count):
-            y = partials[j]
-            if abs(x) < abs(y):
-                x, y = y, x
-            hi = x + y
-            lo = y - (hi - x)
-            if lo != 0.0:
-                partials[kept] = lo
-                kept += 1
-            x = hi
-        partials[kept] = x
-        count = kept + 1
-    hi, lo = 0.0, 0.0
-    while count > 0 and lo == 0.0:
-        count -= 1
-        x = hi
-        hi = x + partials[count]
-        lo = partials[count] - (hi - x)
-    if count > 0 and ((lo < 0.0 and partials[count - 1] < 0.0) or (lo > 0.0 and partials[count - 1] > 0.0)):
-        y = lo * 2.0  # halfway, but for what lies below
-        x = hi + y
-        if y == x - hi:
-            hi = x
-    return hi
-
-
-@jit()
-def _excess(terms, count, x, w_hi, w_lo, partials):
-    """The exact sum of `count` terms, less x (w_hi + w_lo), rounded once; `terms` grows by four."""
-    terms[count], terms[count + 1] = product(-x, w_hi)
-    terms[count + 2], terms[count + 3] = product(-x, w_lo)
-    return rounded_sum(terms[: count + 4], partials)
-
-
-@jit()
-def _settle(store, used, cluster, column, bits, unit, w_hi, w_lo, m, terms, partials):
-    """The exact sum of a cell by w_hi + w_lo, rounded once; m is one of the two numbers that it may be."""
-    count = 0
-    for limb in range(used):
-        value = store[limb, cluster, column]
-        low = value & 0x7FFFFFFF
-        terms[count], terms[count + 1] = low * unit, (value - low) * unit
-        unit *= 2.0**-bits
-        count += 2
-    above = _excess(terms, count, m, w_hi, w_lo, partials)
-    if above == 0.0:
-        return m
-    other = np.nextafter(m, np.inf if above > 0.0 else -np.inf)
-    beyond = _excess(terms, count + 4, (other - m) * 0.5, w_hi, w_lo, partials)  # what lies beyond the middle of both
-    if beyond == 0.0:
-        return other if np.int64(math.frexp(m)[0] * 2.0**53) & 1 else m
-    return other if (beyond > 0.0) == (above > 0.0) else m
-
-
-@jit()
-def _divide(store, used, cluster, column, bits, unit, w_hi, w_lo, terms, partials):
-    """The exact sum of a cell by w_hi + w_lo, rounded once: see `gpukm.exact.quotient`."""
-    hi, lo = _sum(store, used, cluster, column, bits, unit)
-    q = hi / w_hi
-    p, e = product(q, w_hi)
-    delta = (((hi - p) - e) + lo - q * w_lo) / w_hi
-    mean = q + delta
-    rest = abs((q - mean) + delta)
-    close = rest > np.spacing(abs(mean)) * (0.5 - 2.0**-40)
-    if close or (abs(math.frexp(mean)[0]) == 0.5 and rest > 0.0):
-        return _settle(store, used, cluster, column, bits, unit, w_hi, w_lo, mean, terms, partials)
-    return mean
 
 
 @jit()
@@ -152,12 +63,12 @@ def _update(store, used, bits, units, centroids, mean, new, parts, terms, partia
     spreads, moves, inners = parts
     moved = False
     for j in range(k):
-        w_hi, w_lo = _sum(store, used, j, d, bits, units[d])
+        w_hi, w_lo = exact_sum(store, used, j, d, bits, units[d])
         if w_hi == 0.0:
             return False, moved, 0.0, 0.0, 0.0
-        weight, within, between = _divide(store, used, j, d, bits, units[d], 1.0, 0.0, terms, partials), 0.0, 0.0
+        weight, within, between = divide(store, used, j, d, bits, units[d], 1.0, 0.0, terms, partials), 0.0, 0.0
         for f in range(d):
-            m = _divide(store, used, j, f, bits, units[f], w_hi, w_lo, terms, partials)
+            m = divide(store, used, j, f, bits, units[f], w_hi, w_lo, terms, partials)
             new[j, f] = m
             off, far = np.float64(centroids[j, f]) - m, m - mean[f]
             move = np.float64(new[j, f]) - np.float64(centroids[j, f])
@@ -170,57 +81,111 @@ def _update(store, used, bits, units, centroids, mean, new, parts, terms, partia
 
 
 @jit()
-def _run(X, frame, margins, labels, weights, sums, centroids, mean, tol, states, found, packed, changes, scratch):
-    """Iterate from `centroids`; returns (why it ended, iterations begun, limbs in use)."""
+def _merge(store, used, stores, tallies):
+    """Add up what the team found, and clear it; returns (changed rows, undecided rows, limbs in use)."""
+    changed, undecided = 0, 0
+    for me in range(len(tallies)):
+        changed += tallies[me, 0]
+        undecided += tallies[me, 1]
+        limbs = tallies[me, 2]
+        used = max(used, limbs)
+        if me > 0 and limbs > 0:
+            store[:limbs] += stores[me - 1, :limbs]
+            stores[me - 1, :limbs] = 0
+        tallies[me] = 0
+    return changed, undecided, used
+
+
+@jit()
+def _run(me, team, X, frame, margins, labels, weights, sums, centroids, mean, tol, states, found, packed, around, own):
+    """Iterate from `centroids`; returns (why it ended, iterations begun, limbs in use).
+
+    `me` is 0 for the thread that leads; what it returns counts. The others take their part of the rows.
+    """
+    # One function for both, as `step` is compiled anew for each place that calls it.
+    board, rows, blocks, stores, tallies, bound = team
     shift, scale, plain = frame
     kappa, within, factor, tiny, boxes = margins
     store, used, grid_scale, bits, units = sums
     operand, tiles, base, exact = packed
     records, counts, parts, terms, partials = found
     nothing = np.empty(0, np.int64)
-    for i in range(len(states)):
-        longest = _pack(centroids, shift, scale, kappa, operand, tiles, base, exact)
-        if not longest < FARTHEST**2:
+    wider = kappa * (1 + 40 * kappa)
+    i = 0
+    while True:
+        if me == 0:
+            if i == len(states):
+                return RUNNING, i, used
+            longest = _pack(centroids, shift, scale, kappa, operand, tiles, base, exact, boxes)
+            if not longest < FARTHEST**2:
+                return RUNNING, i, used
+            bound[0] = np.float32(2 * wider * longest * (1 + 1e-6))
+            board[DONE] = 0
+            publish(board.ctypes.data + 8 * NEXT, 0)
+        elif not work_comes(board, blocks):
             return RUNNING, i, used
-        wider = kappa * (1 + 40 * kappa)
-        limits = np.float32(20 * wider), np.float32(2 * wider * longest * (1 + 1e-6)), within, factor, tiny
+        limits = np.float32(20 * wider), bound[0], within, factor, tiny
         arguments = shift, scale, plain, tiles, base, exact, limits, boxes, operand
-        values = grid_scale, 2.0**bits, store
-        undecided, changed, limbs, _ = step(
-            X, arguments, labels, weights, *values, None, NOTHING, False, None, nothing, changes, scratch
-        )
-        used = max(used, limbs)
-        counts[i, 0], counts[i, 1] = changed, undecided
-        own = store, used, bits, units, centroids, mean, states[i], parts, terms, partials
-        full, moved, moves, inner, spread = _update(*own)
+        values = grid_scale, 2.0**bits, store if me == 0 else stores[me - 1]
+        while True:
+            block = taken(board, blocks)
+            if block < 0:
+                break
+            some = X, block * rows, min((block + 1) * rows, len(X)), arguments, labels, weights
+            undecided, changed, limbs, _ = step(*some, *values, None, NOTHING, False, around, nothing, *own)
+            tallies[me, 0] += changed
+            tallies[me, 1] += undecided
+            tallies[me, 2] = max(tallies[me, 2], limbs)
+            raised(board.ctypes.data + 8 * DONE)
+        if me > 0:
+            continue
+        all_done(board, blocks)
+        counts[i, 0], counts[i, 1], used = _merge(store, used, stores, tallies)
+        result = store, used, bits, units, centroids, mean, states[i], parts, terms, partials
+        full, moved, moves, inner, spread = _update(*result)
+        i += 1
         if not full:
-            return HOST, i + 1, used
-        records[i, 0], records[i, 1], records[i, 2] = inner, moves, spread
-        centroids = states[i]
+            return HOST, i, used
+        records[i - 1, 0], records[i - 1, 1], records[i - 1, 2] = inner, moves, spread
+        centroids = states[i - 1]
         if not moved:
-            return SETTLED, i + 1, used
+            return SETTLED, i, used
         if moves <= tol:
-            return WITHIN_TOL, i + 1, used
-    return RUNNING, len(states), used
+            return WITHIN_TOL, i, used
 
 
 class Runner:
-    """Rows X (m, d), float32|float64 and C-contiguous, with `k` centroids; buffers are kept from run to run."""
+    """Rows X (m, d), float32|float64 and C-contiguous, with `k` centroids; buffers are kept from run to run.
 
-    def __init__(self, X: NDArray, weights: NDArray[np.float64] | None, frame: Frame, k: int) -> None:
-        d = X.shape[1]
+    ``together(task, n)`` does task(0) beside task(1), ..., task(n - 1) on up to `n_threads` threads, and returns what
+    that gave.
+    """
+
+    def __init__(
+        self,
+        X: NDArray,
+        weights: NDArray[np.float64] | None,
+        frame: Frame,
+        k: int,
+        together: Callable[[Callable[[int], Any], int], Any],
+        n_threads: int,
+    ) -> None:
+        m, d = X.shape
         groups = -(-k // GROUP)
         self._X, self._weights, self._k = X, NO_WEIGHTS if weights is None else weights, k
         self._frame = framed(frame)
         kappa = margin(d, U32)
-        self._margins = kappa, *row_limits(d), NONE.arguments
+        self._margins = kappa, *row_limits(d), Boxes.empty(k, d).arguments
         operand, tiles = np.zeros((groups * GROUP + 1, d), np.float32), np.zeros((groups, d, GROUP), np.float32)
         self._packed = operand, tiles, np.full(groups * GROUP + 1, FAR, np.float32), np.empty((k, d))
-        self._changes = changes_for({}, rows_at_once(d))
-        self._scratch = scratch_for(d, k)
+        self._rows = rows_of_blocks(m, d, k, n_threads)
+        self._blocks = -(-m // self._rows)
+        self._team, self._together = min(n_threads, self._blocks), together
+        self._own = [(changes_for({}, rows_at_once(d)), scratch_for(d, k)) for _ in range(self._team)]
         parts = np.empty(k * d), np.empty(k * d), np.empty(k)
         of_sums = parts, np.empty(TERMS), np.empty(max(k * d, TERMS) + 1)
         self._found = np.empty((AT_ONCE, 3)), np.empty((AT_ONCE, 2), np.int64), *of_sums
+        self._at_once = max(min(LONGEST // (m * row_products(k, d)), AT_ONCE), 1)
         self.able = kappa < 0.01
 
     def run(
@@ -231,6 +196,7 @@ class Runner:
         mean: NDArray[np.float64],
         iterations: int,
         tol: float,
+        around: tuple[NDArray[np.float32], NDArray[np.int32]] | None = None,
     ) -> Ran:
         """Up to `iterations` from `centroids`; `labels` (m,) and `sums` belong together and are brought up to date.
 
@@ -239,14 +205,31 @@ class Runner:
         """
         if len(centroids) != self._k or not self.able:
             return Ran(centroids, np.empty((0, 3)), np.empty((0, 2), np.int64), RUNNING)
-        iterations = min(iterations, AT_ONCE)
+        iterations = min(iterations, self._at_once)
         states = np.empty((iterations, *centroids.shape), centroids.dtype)
         unit = sums.grid.unit(0)
         own: Any = sums.store, sums.used, 1 / unit, sums.grid.bits, unit
+        board = board_for(self._blocks)
+        found = np.zeros((self._team - 1, *sums.store.shape), np.int64), np.zeros((self._team, 3), np.int64)
+        team = board, self._rows, self._blocks, *found, np.empty(1, np.float32)
         data = self._X, self._frame, self._margins, labels, self._weights, own, np.ascontiguousarray(centroids), mean
-        out = states, self._found, self._packed, self._changes, self._scratch
-        stop, begun, sums.used = _run(*data, float(tol), *out)
+        out = float(tol), states, self._found, self._packed, around
+
+        def member(me: int) -> Any:
+            try:
+                return _run(me, team, *data, *out, self._own[me])
+            finally:
+                if me == 0:
+                    board[STOP] = 1
+
+        stop, begun, sums.used = self._together(member, self._team)
         finished = begun - (stop == HOST and begun > 0)
         after = states[finished - 1] if finished else centroids
         records, counts = self._found[:2]
         return Ran(after, records[:finished].copy(), counts[:begun].copy(), stop)
+
+
+def rows_of_blocks(n_samples: int, n_features: int, n_clusters: int, n_threads: int) -> int:
+    """Rows that a thread takes at once: whole boxes; all of them where there is one thread."""
+    even = -(-n_samples // (BLOCKS * n_threads)) if n_threads > 1 else n_samples
+    return -(-max(even, PRODUCTS // row_products(n_clusters, n_features)) // BLOCK) * BLOCK

@@ -1,8 +1,9 @@
 """assign, Numba engine: scores in registers, the certificate from the two least, what is open settled by D.
 
 Rows are taken ROWS at a time: centred and transposed into a strip (in the first-level cache), scored against all
-centroids by `score_tile`, certified from the least and the second least score (`gpukm.exact`, point 2). For the few
-rows whose second is too near scores are computed once more, and the centroids within the margin compared.
+centroids by `score_tile`, certified from the least and the second least score (`gpukm.exact`, point 2); narrow rows
+against few centroids by `label_narrow`. For the few rows whose second is too near scores are computed once more, and
+the centroids within the margin compared (`settle`).
 
 Cost of a strip: 2 ROWS k d FLOP; nothing of n x k is stored.
 """
@@ -12,8 +13,11 @@ from numpy.typing import NDArray
 
 from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, NOTHING, SMALLEST, Part, factors, may_pay
 from gpukm.kernels.boxes_numba import BLOCK, boxes_of, survivors
-from gpukm.kernels.jit_numba import ANY_ORDER, FUSED, jit
+from gpukm.kernels.jit_numba import FUSED, jit
+from gpukm.kernels.narrow_numba import MOST, NUMBERS, ONE, SIDE, label_narrow
+from gpukm.kernels.settle_numba import settle, take_settled
 from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, pack_rows, pack_strip, readable, strip_for
+from gpukm.kernels.transpose_numba import QUAD
 from gpukm.kernels.vectors_numba import (
     GROUP,
     LANES,
@@ -24,68 +28,10 @@ from gpukm.kernels.vectors_numba import (
     score_listed,
     score_tile,
     square_strip,
-    store_tile,
 )
 
-
-@jit(ANY_ORDER)
-def any_order(x, c):
-    """Squared distance, summed in any order."""
-    total = 0.0
-    for f in range(len(c)):
-        difference = np.float64(x[f]) - c[f]
-        total += difference * difference
-    return total
-
-
-@jit()
-def distance(x, c):
-    """The canonical squared distance D: see `gpukm.exact`, point 1."""
-    total = 0.0
-    for f in range(len(c)):
-        difference = np.float64(x[f]) - c[f]
-        total += difference * difference
-    return total
-
-
-@jit()
-def settle(X, open_rows, threshold, strip, tiles, base, centroids, within, scores, labels):
-    """Label rows of X (`open_rows`), packed in `strip`: of the centroids within their `threshold`, the nearest by D.
-
-    `threshold` (ROWS,) is below all scores in lanes that have no row; `labels` (ROWS,) int32 is written.
-    Centroids come in order of number. One that is clearly nearer than the nearest so far, by a sum in any order,
-    replaces it, one clearly farther is passed over; between the two D decides, and of equal D the first stays.
-    """
-    count, k, d = len(open_rows), len(centroids), X.shape[1]
-    nearest = np.full(count, np.inf)  # any_order
-    exact = np.full(count, -1.0)  # D, once it was needed
-    for g in range(len(tiles)):
-        at = g * GROUP
-        store_tile(strip.ctypes.data, tiles[g].ctypes.data, base[at:].ctypes.data, scores.ctypes.data, d)
-        for lane in range(0, min(GROUP, k - at) * ROWS, LANES):
-            u, first = lane // ROWS, lane % ROWS
-            bits = lanes_within(scores.ctypes.data + 4 * lane, threshold.ctypes.data + 4 * first)
-            while bits:
-                i = first + lowest_bit(bits)
-                bits &= bits - 1
-                x, c = X[open_rows[i]], centroids[at + u]
-                other = any_order(x, c)
-                if other > nearest[i] * within:
-                    continue
-                if other * within < nearest[i]:
-                    exact[i] = -1.0
-                else:
-                    if exact[i] < 0.0:
-                        exact[i] = distance(x, centroids[labels[i]])
-                    D = distance(x, c)
-                    if D >= exact[i]:
-                        continue
-                    exact[i] = D
-                nearest[i] = min(other, nearest[i])
-                labels[i] = at + u
-
-
 LEAST_CENTROIDS = 64  # from which on boxes pay that are found for one look at the rows
+ALL = (1 << LANES) - 1  # lanes, as bits
 NO_FLOATS, IN_ORDER = np.empty(0, np.float32), np.empty(0, np.int64)
 NO_LIMITS = NO_FLOATS, NO_FLOATS, NO_FLOATS, factors(1)
 
@@ -104,7 +50,15 @@ def scratch_for(d: int, k: int) -> tuple:
     strips = strip_for.py_func(d), strip_for.py_func(d), np.empty((GROUP, ROWS), np.float32)
     of_rows = np.empty((4, ROWS), np.float32), np.empty((3, ROWS), np.int64), np.empty(ROWS, np.int32)
     of_boxes = np.empty(k + LANES, np.float32), np.empty(LANES, np.float32)
-    return strips, of_rows, of_boxes, np.empty(k + max(GROUP, LANES), np.int32)
+    names = np.arange(ONE, ONE + MOST, dtype=np.int32)
+    of_few = np.zeros(QUAD * MOST, np.float32), np.empty(MOST, np.float32), names.copy()
+    return (
+        strips,
+        of_rows,
+        of_boxes,
+        np.empty(k + max(GROUP, LANES), np.int32),
+        (of_few, names, np.empty((MOST, ROWS), np.float32)),
+    )
 
 
 @jit()
@@ -117,19 +71,6 @@ def within(around, radius, listed):
         count += near
         beyond = beyond if near or beyond < around[k] else around[k]
     return count, beyond
-
-
-@jit()
-def take_settled(open_rows, found, labels, changes, changed):
-    """Bring the labels `found` of `open_rows` to `labels`, or to the list of `changes`; returns how many that holds."""
-    for i in range(len(open_rows)):
-        row = open_rows[i]
-        if changes is None:
-            labels[row] = found[i]
-        elif labels[row] != found[i]:
-            changes[0][changed], changes[1][changed] = row, found[i]
-            changed += 1
-    return changed
 
 
 @jit(FUSED)
@@ -146,7 +87,7 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
     """
     shift, scale, plain, tiles, base, centroids, of_scores, boxes, operand = packed
     kappa20, most, factor, per_square, tiny = of_scores
-    (strip, waiting, scores), (of_rows, numbers, settled), (at, bars), listed = scratch
+    (strip, waiting, scores), (of_rows, numbers, settled), (at, bars), listed, narrow = scratch
     # Made here, so that the compiler knows that none of them is part of another.
     best, second, squares, label = (
         np.empty(ROWS, np.float32),
@@ -158,15 +99,17 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
     open_rows, place = numbers[0], numbers[1:].ravel()
     d, k = X.shape[1], len(centroids)
     until = readable(X, plain)
-    ask, survived, waits, undecided = True, 0, 0, 0
+    ask, survived, waits, undecided, several = True, 0, 0, 0, 0
     few, left, beyond = False, k, FARTHEST
+    of_few, names, stored = narrow
+    of_all, most_narrow = (operand.ravel(), base, names), MOST if d <= QUAD and k <= NUMBERS else 0
     start = first - ROWS
     while start + ROWS < last:
         start += ROWS
         count = min(ROWS, last - start)
         if around is not None and start % BLOCK == 0:
             box = start // BLOCK
-            few = ask
+            few, left = ask, k
             if ask:
                 left = survivors(around[0], box, boxes, at, bars, listed)
                 listed[left : left + GROUP] = k
@@ -185,9 +128,12 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
                     start = stop - ROWS
                     continue
             around[1][box] = -1
-        best[:] = FAR
-        second[:] = FAR
-        label[:] = 0
+            if few and left <= most_narrow:
+                for j in range(-(-left // SIDE) * SIDE):  # those at the end of the list, beyond the survivors, are FAR
+                    z = listed[j]
+                    for f in range(d):
+                        of_few[0][j * d + f] = operand[z, f]
+                    of_few[1][j], of_few[2][j] = base[z], z + ONE
         if keep is not None and len(rows):
             fill_listed(X, packed, rows, start, count, strip, place)
         elif start + ROWS <= until:
@@ -195,49 +141,71 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
             pack_rows(at_row, X.itemsize, shift.ctypes.data, scale, strip.ctypes.data, d)
         else:
             pack_strip(X, shift, scale, start, count, strip)
-        square_strip(strip.ctypes.data, operand[k].ctypes.data, squares.ctypes.data, d)
-        if keep is not None:
-            few = len(between) > 0
-            if few:
-                square_strip(strip.ctypes.data, operand[cluster].ctypes.data, u.ctypes.data, d)
-                radius = np.float32(0)
-                for i in range(ROWS):  # the last row is in all lanes that have none
-                    radius = max(radius, np.sqrt(u[i]) + per_square * (np.sqrt(u[i]) + np.sqrt(squares[i])))
-                radius *= np.float32(2.00001)
-                left, beyond = within(between[cluster], radius, listed)
-                listed[left : left + GROUP] = k
-                beyond = beyond - radius if left < k else FARTHEST
-        if few:
-            for g in range(0, left, GROUP):
-                score_listed(
-                    strip.ctypes.data,
-                    operand.ctypes.data,
-                    base.ctypes.data,
-                    best.ctypes.data,
-                    second.ctypes.data,
-                    label.ctypes.data,
-                    listed.ctypes.data + 4 * g,
-                    d,
-                )
+        if keep is None and left <= most_narrow:
+            near = of_few if few else of_all
+            several = label_narrow(
+                strip.ctypes.data,
+                near[0].ctypes.data,
+                near[1].ctypes.data,
+                near[2].ctypes.data,
+                -(-left // SIDE) * SIDE,
+                kappa20,
+                most,
+                per_square,
+                tiny,
+                stored.ctypes.data,
+                label.ctypes.data,
+                best.ctypes.data,
+                d,
+            )
         else:
-            for g in range(len(tiles)):
-                score_tile(
-                    strip.ctypes.data,
-                    tiles.ctypes.data + 4 * GROUP * d * g,
-                    base.ctypes.data + 4 * GROUP * g,
-                    best.ctypes.data,
-                    second.ctypes.data,
-                    label.ctypes.data,
-                    np.int32(g * GROUP),
-                    d,
-                )
-        several = np.int32(0)
-        for i in range(ROWS):  # not count: a few vectors, then; the last row is in all lanes that have none
-            squares[i] = squares[i] * per_square + tiny
-            centroid_part = best[i] * kappa20 + np.float32(12.5) * squares[i]
-            centroid_part = centroid_part if centroid_part < most else most
-            best[i] += centroid_part + np.float32(1.25) * squares[i]
-            several = np.int32(several + np.int32(second[i] <= best[i]))
+            best[:] = FAR
+            second[:] = FAR
+            label[:] = 0
+            square_strip(strip.ctypes.data, operand[k].ctypes.data, squares.ctypes.data, d)
+            if keep is not None:
+                few = len(between) > 0
+                if few:
+                    square_strip(strip.ctypes.data, operand[cluster].ctypes.data, u.ctypes.data, d)
+                    radius = np.float32(0)
+                    for i in range(ROWS):  # the last row is in all lanes that have none
+                        radius = max(radius, np.sqrt(u[i]) + per_square * (np.sqrt(u[i]) + np.sqrt(squares[i])))
+                    radius *= np.float32(2.00001)
+                    left, beyond = within(between[cluster], radius, listed)
+                    listed[left : left + GROUP] = k
+                    beyond = beyond - radius if left < k else FARTHEST
+            if few:
+                for g in range(0, left, GROUP):
+                    score_listed(
+                        strip.ctypes.data,
+                        operand.ctypes.data,
+                        base.ctypes.data,
+                        best.ctypes.data,
+                        second.ctypes.data,
+                        label.ctypes.data,
+                        listed.ctypes.data + 4 * g,
+                        d,
+                    )
+            else:
+                for g in range(len(tiles)):
+                    score_tile(
+                        strip.ctypes.data,
+                        tiles.ctypes.data + 4 * GROUP * d * g,
+                        base.ctypes.data + 4 * GROUP * g,
+                        best.ctypes.data,
+                        second.ctypes.data,
+                        label.ctypes.data,
+                        np.int32(g * GROUP),
+                        d,
+                    )
+            for i in range(ROWS):  # not count: a few vectors, then; the last row is in all lanes that have none
+                squares[i] = squares[i] * per_square + tiny
+                centroid_part = best[i] * kappa20 + np.float32(12.5) * squares[i]
+                centroid_part = centroid_part if centroid_part < most else most
+                best[i] += centroid_part + np.float32(1.25) * squares[i]
+            several = 0
+            for lane in range(0, ROWS, LANES):
+                several |= lanes_within(second.ctypes.data + 4 * lane, best.ctypes.data + 4 * lane) << lane
         if keep is not None:
             limits, reach, drift, (half, less, off) = keep
             if len(limits):
@@ -259,10 +227,10 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
             else:
                 for i in range(count):
                     found[i] = label[i]
-        if several:
-            for i in range(count):
-                if second[i] > best[i]:
-                    continue
+        while several:
+            i = lowest_bit(several)
+            several &= several - 1
+            if i < count:
                 undecided += 1
                 row = start + i
                 if keep is not None:
@@ -290,6 +258,11 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
         else:
             for lane in range(0, ROWS, LANES):
                 bits = lanes_differ(label.ctypes.data + 4 * lane, labels.ctypes.data + 4 * (start + lane))
+                if bits == ALL:
+                    for i in range(LANES):
+                        changes[0][changed + i], changes[1][changed + i] = start + lane + i, label[lane + i]
+                    changed += LANES
+                    bits = 0
                 while bits:
                     i = lane + lowest_bit(bits)
                     bits &= bits - 1

@@ -53,20 +53,20 @@ class Boxes:
     def of(cls, scorer: Any) -> "Boxes":
         """From a `Scorer`."""
         k, d = scorer.centroids.shape
-        if d > MOST_FEATURES or k < LEAST_CENTROIDS:
-            return NONE
-        kappa = 2 * margin(d, U32) * (1 + 1e-3)
-        low, high = (0.5 - kappa) * scorer.squares, (0.5 + kappa) * scorer.squares
-        return cls.around(scorer.operand[:, :d], low, high, kappa)
+        out = cls.empty(k, d)
+        if out.asked:
+            kappa = float(out.share)
+            out.columns[:d, :k] = scorer.operand[:, :d].T
+            out.low[:k], out.high[:k] = (0.5 - kappa) * scorer.squares, (0.5 + kappa) * scorer.squares
+        return out
 
     @classmethod
-    def around(cls, operand: NDArray, low: NDArray, high: NDArray, share: float) -> "Boxes":
-        """From -c' (k, d), `low` and `high` (k,)."""
-        k, d = operand.shape
-        padded = -(-k // LANES) * LANES
+    def empty(cls, k: int, d: int) -> "Boxes":
+        """For k centroids of d features that are not known yet; nothing, where they will not be asked."""
+        padded = -(-k // LANES) * LANES if d <= MOST_FEATURES and k >= LEAST_CENTROIDS else 0
         columns, limits = np.zeros((MOST_FEATURES, padded), np.float32), np.full((2, padded), FAR)
-        columns[:d, :k], limits[0, :k], limits[1, :k] = operand.T, low, high
-        return cls(columns, limits[0], limits[1], np.float32(share))
+        share = np.float32(2 * margin(d, U32) * (1 + 1e-3) if padded else 0)
+        return cls(columns, limits[0], limits[1], share)
 
     @property
     def asked(self) -> bool:
@@ -77,9 +77,6 @@ class Boxes:
     def arguments(self) -> tuple:
         """What the compiled functions take."""
         return self.columns, self.low, self.high, self.share
-
-
-NONE = Boxes(np.empty((MOST_FEATURES, 0), np.float32), *np.empty((2, 0), np.float32), np.float32(0))  # not asked
 
 
 @jit(ANY_ORDER)

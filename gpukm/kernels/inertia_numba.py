@@ -6,12 +6,12 @@ from numpy.typing import NDArray
 from gpukm.exact import Sums
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, product, spill
 from gpukm.kernels.jit_numba import jit
+from gpukm.kernels.spread_numba import DEEP, SIDE, TWICE, add_narrow
 from gpukm.kernels.strips_numba import pack_strip_float32, readable, strip_for
 from gpukm.kernels.transpose_numba import QUAD
 from gpukm.kernels.vectors_numba import ROWS
 
 CHUNK = 5 * ROWS + 1  # one row more than strips: where the quads of a strip's last row reach into the next
-DEEP = 3  # limbs that hold almost every D
 
 
 @jit()
@@ -101,25 +101,34 @@ def all_distances(X: NDArray, centroids: NDArray, out: NDArray) -> None:
 @jit()
 def _add_chunk(terms, labels, bits, store, q):
     """Add terms in units of limb 0 to column 0 of `store` (limbs, k, 1); `q` (DEEP, CHUNK) int64 is scratch."""
-    m = len(terms)
-    for i in range(m):
-        rest = terms[i]
-        for limb in range(DEEP):
-            whole = np.rint(rest)
-            q[limb, i] = np.int64(whole)
-            rest = (rest - whole) * bits
-        terms[i] = rest
-    left = 0
-    for i in range(m):
-        left += terms[i] != 0.0
+    m, left = len(terms), 0
     if store.shape[1] == 1:  # side by side, where additions to one place would wait for each other
-        for limb in range(DEEP):
-            total = 0
-            for i in range(m):
-                total += q[limb, i]
-            store[limb, 0, 0] += total
+        first = second = third = np.int64(0)
+        for i in range(m):
+            rest = terms[i]
+            whole = np.rint(rest)
+            first += np.int64(whole)
+            rest = (rest - whole) * bits
+            whole = np.rint(rest)
+            second += np.int64(whole)
+            rest = (rest - whole) * bits
+            whole = np.rint(rest)
+            third += np.int64(whole)
+            terms[i] = (rest - whole) * bits
+            left += rest != whole
+        store[0, 0, 0] += first
+        store[1, 0, 0] += second
+        store[2, 0, 0] += third
     else:
         for i in range(m):
+            rest = terms[i]
+            for limb in range(DEEP):
+                whole = np.rint(rest)
+                q[limb, i] = np.int64(whole)
+                rest = (rest - whole) * bits
+            terms[i] = rest
+        for i in range(m):
+            left += terms[i] != 0.0
             label = labels[i]
             for limb in range(DEEP - 1):
                 store[limb, label, 0] += q[limb, i]
@@ -163,6 +172,13 @@ def add_inertia(
     grid, w = sums.grid, NO_WEIGHTS if weights is None else weights
     narrow = X.dtype == np.float32
     C = centroids.astype(np.float64, copy=False)
+    own = 1 / float(grid.unit(0)[0]), 2.0**grid.bits, sums.store
+    if weights is None and X.shape[1] <= QUAD and 1 < len(C) <= len(X):
+        padded, cells = np.zeros((len(C), SIDE)), np.zeros((TWICE * len(C), SIDE), np.int64)
+        padded[:, : X.shape[1]] = C
+        done, used = add_narrow(X, padded, labels, *own, cells)
+        sums.used = max(sums.used, used)
+        X, labels = X[done:], labels[done:]
     scratch = strip_for.py_func(X.shape[1]), np.empty(CHUNK), np.empty(CHUNK), np.empty((DEEP, CHUNK), np.int64)
-    used = _add_inertia(X, C, narrow, labels, w, 1 / float(grid.unit(0)[0]), 2.0**grid.bits, sums.store, *scratch)
+    used = _add_inertia(X, C, narrow, labels, w, *own, *scratch)
     sums.used = max(sums.used, used)

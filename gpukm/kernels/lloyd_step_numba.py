@@ -58,14 +58,19 @@ def _by_cluster(rows, labels, k, reach):
 
 
 @jit()
-def step(X, packed, labels, weights, scale, bits, store, keep, between, known, around, found, changes, scratch):
-    """Label the rows of X and move those that changed; returns (undecided, moved, limbs in use, standing)."""
+def step(
+    X, begin, end, packed, labels, weights, scale, bits, store, keep, between, known, around, found, changes, scratch
+):
+    """Label the rows `begin` to `end` of X and move those that changed; returns (undecided, moved, limbs, standing).
+
+    `begin` is the first row of a box. Limbs are those in use.
+    """
     # `assign_rows` is called from here only: Numba would compile it anew for every function in between.
     undecided, moved, used, standing = 0, np.int64(0), 1, 0
     zero = np.int64(0)  # a literal would be a type of its own, to compile for
     near, rows = len(between) > 0, len(changes[0])
-    for start in range(0, len(X), rows):
-        stop = min(start + rows, len(X))
+    for start in range(begin, end, rows):
+        stop = min(start + rows, end)
         count, changed = stop - start, zero
         if keep is not None:
             if known:
@@ -122,6 +127,7 @@ def lloyd_step(
     changes = changes_for(scratch, len(X) if len(between) else rows_at_once(X.shape[1]))
     own = found, changes, scratch_for(X.shape[1], len(packed.centroids))
     exact = w, scale, bits, sums.store
-    undecided, moved, used, standing = step(X, packed.arguments, labels, *exact, keep, between, known, around, *own)
+    rows = X, 0, len(X), packed.arguments, labels
+    undecided, moved, used, standing = step(*rows, *exact, keep, between, known, around, *own)
     sums.used = max(sums.used, used)
     return moved, undecided, standing

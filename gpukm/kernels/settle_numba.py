@@ -1,0 +1,76 @@
+"""settle, Numba engine: rows for which several centroids are within the threshold get the nearest by D."""
+
+import numpy as np
+
+from gpukm.kernels.jit_numba import ANY_ORDER, jit
+from gpukm.kernels.vectors_numba import GROUP, LANES, ROWS, lanes_within, lowest_bit, store_tile
+
+
+@jit(ANY_ORDER)
+def any_order(x, c):
+    """Squared distance, summed in any order."""
+    total = 0.0
+    for f in range(len(c)):
+        difference = np.float64(x[f]) - c[f]
+        total += difference * difference
+    return total
+
+
+@jit()
+def distance(x, c):
+    """The canonical squared distance D: see `gpukm.exact`, point 1."""
+    total = 0.0
+    for f in range(len(c)):
+        difference = np.float64(x[f]) - c[f]
+        total += difference * difference
+    return total
+
+
+@jit()
+def settle(X, open_rows, threshold, strip, tiles, base, centroids, within, scores, labels):
+    """Label rows of X (`open_rows`), packed in `strip`: of the centroids within their `threshold`, the nearest by D.
+
+    `threshold` (ROWS,) is below all scores in lanes that have no row; `labels` (ROWS,) int32 is written.
+    Centroids come in order of number. One that is clearly nearer than the nearest so far, by a sum in any order,
+    replaces it, one clearly farther is passed over; between the two D decides, and of equal D the first stays.
+    """
+    count, k, d = len(open_rows), len(centroids), X.shape[1]
+    nearest = np.full(count, np.inf)  # any_order
+    exact = np.full(count, -1.0)  # D, once it was needed
+    for g in range(len(tiles)):
+        at = g * GROUP
+        store_tile(strip.ctypes.data, tiles[g].ctypes.data, base[at:].ctypes.data, scores.ctypes.data, d)
+        for lane in range(0, min(GROUP, k - at) * ROWS, LANES):
+            u, first = lane // ROWS, lane % ROWS
+            bits = lanes_within(scores.ctypes.data + 4 * lane, threshold.ctypes.data + 4 * first)
+            while bits:
+                i = first + lowest_bit(bits)
+                bits &= bits - 1
+                x, c = X[open_rows[i]], centroids[at + u]
+                other = any_order(x, c)
+                if other > nearest[i] * within:
+                    continue
+                if other * within < nearest[i]:
+                    exact[i] = -1.0
+                else:
+                    if exact[i] < 0.0:
+                        exact[i] = distance(x, centroids[labels[i]])
+                    D = distance(x, c)
+                    if D >= exact[i]:
+                        continue
+                    exact[i] = D
+                nearest[i] = min(other, nearest[i])
+                labels[i] = at + u
+
+
+@jit()
+def take_settled(open_rows, found, labels, changes, changed):
+    """Bring the labels `found` of `open_rows` to `labels`, or to the list of `changes`; returns how many that holds."""
+    for i in range(len(open_rows)):
+        row = open_rows[i]
+        if changes is None:
+            labels[row] = found[i]
+        elif labels[row] != found[i]:
+            changes[0][changed], changes[1][changed] = row, found[i]
+            changed += 1
+    return changed

@@ -1,0 +1,179 @@
+"""Sums of D of narrow rows to their own centroids: a Numba intrinsic that takes SIDE rows at once, as doubles.
+
+    rows, a vector each, less their centroids, squared     D = the features' squares, added in order: `gpukm.exact`
+    turned around, a vector for each feature         ->    cut into DEEP limbs, a vector each
+                                                           turned around, a vector for each row, added to its cluster
+
+Limbs of a cluster lie side by side in `cells`, so that a row is one addition; twice, so that rows that follow each
+other, which are often of one cluster, do not wait for each other.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from gpukm.kernels.accumulate_numba import ROUND, spill
+from gpukm.kernels.jit_numba import jit
+from gpukm.kernels.transpose_numba import QUAD
+from gpukm.kernels.vectors_numba import _F32, _I32, _I64
+
+SIDE, DEEP, TWICE = 4, 3, 2  # rows; limbs that hold almost every D; sums of each cluster
+_F64 = ir.DoubleType()
+_DOUBLES, _CELLS = ir.VectorType(_F64, SIDE), ir.VectorType(_I64, SIDE)
+
+
+def _pointer(builder: Any, address: Any, kind: Any) -> Any:
+    return builder.inttoptr(address, ir.PointerType(kind))
+
+
+def _load(builder: Any, address: Any, kind: Any) -> Any:
+    value = builder.load(_pointer(builder, address, kind))
+    value.align = 4
+    return value
+
+
+def _turned(builder: Any, vectors: list[Any]) -> list[Any]:
+    """SIDE vectors of SIDE lanes turned around."""
+
+    def mixed(x: Any, y: Any, *picks: int) -> Any:
+        return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_I32, SIDE), list(picks)))
+
+    a, b, c, e = vectors
+    low, high = (mixed(a, b, 0, 4, 1, 5), mixed(c, e, 0, 4, 1, 5)), (mixed(a, b, 2, 6, 3, 7), mixed(c, e, 2, 6, 3, 7))
+    return [mixed(*half, *picks) for half in (low, high) for picks in ((0, 1, 4, 5), (2, 3, 6, 7))]
+
+
+def _rows(builder: Any, first: Any, kind: Any, d: int) -> list[Any]:
+    """SIDE rows of d features of `kind` as doubles, zeros after them."""
+    out, order = [], ir.Constant(ir.VectorType(_I32, SIDE), [min(lane, d) for lane in range(SIDE)])
+    for row in range(SIDE):
+        address = builder.add(first, _I64((8 if kind is _F64 else 4) * d * row))
+        values = _load(builder, address, ir.VectorType(kind, d))
+        if kind is not _F64:
+            values = builder.fpext(values, ir.VectorType(_F64, d))
+        out.append(builder.shuffle_vector(values, ir.Constant(values.type, [0.0] * d), order))
+    return out
+
+
+def _added(builder: Any, rows: list[Any], arguments: Any, d: int) -> Any:
+    """Emit the rest, for rows as from `_rows`."""
+    _, _, labels, centroids, scale, bits, cells, _ = arguments
+    owns, squares = [], []
+    for row, values in enumerate(rows):
+        label = builder.sext(_load(builder, builder.add(labels, _I64(4 * row)), _I32), _I64)
+        owns.append(builder.mul(label, _I64(8 * SIDE)))
+        off = builder.fsub(values, _load(builder, builder.add(centroids, owns[-1]), _DOUBLES))
+        squares.append(builder.fmul(off, off))
+    features = _turned(builder, squares)[:d]
+    D = features[0]
+    for more in features[1:]:
+        D = builder.fadd(D, more)
+
+    def splat(scalar: Any) -> Any:
+        one_lane = builder.insert_element(ir.Constant(_DOUBLES, ir.Undefined), scalar, _I32(0))
+        return builder.shuffle_vector(one_lane, one_lane, ir.Constant(ir.VectorType(_I32, SIDE), [0] * SIDE))
+
+    rest, factor, big, limbs = builder.fmul(D, splat(scale)), splat(bits), ir.Constant(_DOUBLES, [ROUND] * SIDE), []
+    for _ in range(DEEP):
+        rounded = builder.fadd(rest, big)
+        limbs.append(builder.sub(builder.bitcast(rounded, _CELLS), builder.bitcast(big, _CELLS)))
+        rest = builder.fmul(builder.fsub(rest, builder.fsub(rounded, big)), factor)
+    left = builder.fcmp_unordered("!=", rest, ir.Constant(_DOUBLES, [0.0] * SIDE))
+
+    turned = _turned(builder, [*limbs, ir.Constant(_CELLS, [0] * SIDE)])
+    for row, (own, terms) in enumerate(zip(owns, turned, strict=True)):
+        at = builder.add(builder.add(cells, builder.mul(own, _I64(TWICE))), _I64(8 * SIDE * (row % TWICE)))
+        builder.store(builder.add(_load(builder, at, _CELLS), terms), _pointer(builder, at, _CELLS)).align = 8
+    return builder.zext(builder.bitcast(left, ir.IntType(SIDE)), _I64)
+
+
+@intrinsic
+def add_spread(
+    typing: Any,
+    rows: Any,
+    itemsize: Any,
+    labels: Any,
+    centroids: Any,
+    scale: Any,
+    bits: Any,
+    cells: Any,
+    depth: Any,
+) -> Any:
+    """Add D of SIDE rows to `cells`; returns the rows of which something is left for the limbs below, as bits.
+
+    Addresses: `rows` (SIDE, depth) of `itemsize` 4 or 8 bytes, `labels` (SIDE,) int32, `centroids` (k, SIDE) float64,
+    zeros beyond `depth`, `cells` (k, TWICE, SIDE) int64. 1 <= `depth` <= QUAD. `scale` is 1 / unit of limb 0, `bits`
+    2 ** bits of a limb.
+    """
+    signature = types.int64(*[types.int64] * 4, types.float64, types.float64, types.int64, types.int64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        first, itemsize, depth = arguments[0], arguments[1], arguments[-1]
+        done = builder.append_basic_block("spread")
+        cases, results = builder.switch(depth, done), [(_I64(0), builder.block)]
+        for d in range(1, QUAD + 1):
+            cases.add_case(_I64(d), start := builder.append_basic_block(f"rows_{d}"))
+            builder.position_at_end(start)
+            wide, narrow, both = (builder.append_basic_block(f"{name}_{d}") for name in ("double", "single", "both"))
+            builder.cbranch(builder.icmp_signed("==", itemsize, _I64(8)), wide, narrow)
+            loaded = []
+            for block, kind in (wide, _F64), (narrow, _F32):
+                builder.position_at_end(block)
+                loaded.append(_rows(builder, first, kind, d))
+                builder.branch(both)
+            builder.position_at_end(both)
+            rows = [builder.phi(_DOUBLES) for _ in range(SIDE)]
+            for row, *values in zip(rows, *loaded, strict=True):
+                row.add_incoming(values[0], wide)
+                row.add_incoming(values[1], narrow)
+            results.append((_added(builder, rows, arguments, d), builder.block))
+            builder.branch(done)
+        builder.position_at_end(done)
+        left = builder.phi(_I64)
+        for value, block in results:
+            left.add_incoming(value, block)
+        return left
+
+    return signature, emit
+
+
+@jit()
+def add_narrow(X, centroids, labels, scale, bits, store, cells):
+    """Add D of the rows of X (m, d <= QUAD) to the clusters of their labels; returns (how many rows, limbs in use).
+
+    `centroids` (k, SIDE) and `cells` (k TWICE, SIDE), zeros, are as in `add_spread`. What is left of m / SIDE is not
+    done.
+    """
+    m, d = X.shape
+    used, left = DEEP, 0
+    m -= m % SIDE
+    for i in range(0, m, SIDE):
+        left = add_spread(
+            X.ctypes.data + X.itemsize * d * i,
+            X.itemsize,
+            labels.ctypes.data + 4 * i,
+            centroids.ctypes.data,
+            scale,
+            bits,
+            cells.ctypes.data,
+            d,
+        )
+        if left:
+            for row in range(i, i + SIDE):
+                own = labels[row]
+                rest = 0.0
+                for f in range(d):
+                    t = np.float64(X[row, f]) - centroids[own, f]
+                    rest += t * t
+                rest *= scale
+                for _ in range(DEEP):
+                    rest = (rest - np.rint(rest)) * bits
+                used = max(used, spill(rest, DEEP, bits, store, own, -1, 0))
+    for limb in range(DEEP):
+        for own in range(len(centroids)):
+            for part in range(TWICE):
+                store[limb, own, 0] += cells[TWICE * own + part, limb]
+    return m, used
