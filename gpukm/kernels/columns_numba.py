@@ -49,7 +49,7 @@ def _more(a, b):
 
 def extremes(X: NDArray) -> tuple[NDArray, NDArray]:
     """(minimum, maximum) of the columns of X (m, d), m >= 1; the minimum is NaN where a column is not finite."""
-    m, d = X.shape
+    d = X.shape[1]
     beside = X[: max(BESIDE // d, 1)].ravel()
     low, high, rest = beside.copy(), beside.copy(), np.zeros_like(beside)
     _extremes(X.ravel(), low, high, rest, d)
