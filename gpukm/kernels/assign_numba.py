@@ -17,7 +17,7 @@ from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.narrow_numba import MOST, NUMBERS, ONE, SIDE, label_narrow
 from gpukm.kernels.settle_numba import settle, take_settled
 from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, pack_rows, pack_strip, readable, strip_for
-from gpukm.kernels.transpose_numba import QUAD
+from gpukm.kernels.transpose_numba import QUAD, prefetch
 from gpukm.kernels.vectors_numba import (
     GROUP,
     LANES,
@@ -102,14 +102,17 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
     ask, survived, waits, undecided, several = True, 0, 0, 0, 0
     few, left, beyond = False, k, FARTHEST
     of_few, names, stored = narrow
-    of_all, most_narrow = (operand.ravel(), base, names), MOST if d <= QUAD and k <= NUMBERS else 0
+    # Addresses, as to choose between arrays would count them in and out.
+    of_all = operand.ctypes.data, base.ctypes.data, names.ctypes.data
+    near, few_at = of_all, (of_few[0].ctypes.data, of_few[1].ctypes.data, of_few[2].ctypes.data)
+    most_narrow = MOST if d <= QUAD and k <= NUMBERS else 0
     start = first - ROWS
     while start + ROWS < last:
         start += ROWS
         count = min(ROWS, last - start)
         if around is not None and start % BLOCK == 0:
             box = start // BLOCK
-            few, left = ask, k
+            few, left, near = ask, k, of_all
             if ask:
                 left = survivors(around[0], box, boxes, at, bars, listed)
                 listed[left : left + GROUP] = k
@@ -129,6 +132,7 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
                     continue
             around[1][box] = -1
             if few and left <= most_narrow:
+                near = few_at
                 for j in range(-(-left // SIDE) * SIDE):  # those at the end of the list, beyond the survivors, are FAR
                     z = listed[j]
                     for f in range(d):
@@ -138,16 +142,19 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
             fill_listed(X, packed, rows, start, count, strip, place)
         elif start + ROWS <= until:
             at_row = X.ctypes.data + X.itemsize * d * start
+            if around is not None:  # boxes that are passed over make the processor lose track
+                pitch = X.itemsize * d
+                for line in range(BLOCK * pitch, (BLOCK + ROWS) * pitch, 64):
+                    prefetch(at_row + line)
             pack_rows(at_row, X.itemsize, shift.ctypes.data, scale, strip.ctypes.data, d)
         else:
             pack_strip(X, shift, scale, start, count, strip)
         if keep is None and left <= most_narrow:
-            near = of_few if few else of_all
             several = label_narrow(
                 strip.ctypes.data,
-                near[0].ctypes.data,
-                near[1].ctypes.data,
-                near[2].ctypes.data,
+                near[0],
+                near[1],
+                near[2],
                 -(-left // SIDE) * SIDE,
                 kappa20,
                 most,
