@@ -18,6 +18,7 @@ from gpukm.sources import Ahead, Far, Iteration, Step
 Array = Any
 LONG = 1 << 18  # rows of a visit that labels: many, since each visit has to bring the sums up to date
 PRODUCTS = 1 << 22  # in a visit that is worth a thread's while
+UNTIL_BOUNDS = 4  # iterations before another look whether bounds would pay
 
 
 class ArraySource(Measured):
@@ -39,7 +40,7 @@ class ArraySource(Measured):
     _halfway: bool  # whether a step was broken off
     _counts: tuple[int, int] | None  # changed and undecided rows of a step that is done already
     _runner: Any = None  # of short steps
-    _bounded = True  # whether steps may keep bounds: 8 bytes a row
+    _bounded = True  # whether a step is worth a look at bounds
 
     def __init__(
         self,
@@ -69,11 +70,11 @@ class ArraySource(Measured):
             self.reset()
         if self._order is None and kernels.worth_arranging(self.engine, self._X, self.dtype, n_clusters, self._memory):
             self._arrange()
-        if self._in_place and kernels.short_steps(self.engine, self.n_samples, self.n_features, n_clusters):
+        short, very = kernels.short_steps(self.engine, self.n_samples, self.n_features, n_clusters)
+        if short and self._in_place:
+            self._bounded = not very
             own = self._X, self.sample_weight, self.frame
             self._runner = kernels.runner(*own, n_clusters, run_team, self._threads)
-            self._bounded = False
-            self.reset()
 
     def _arrange(self) -> None:
         """Put a sorted copy of the rows in their place."""
@@ -127,19 +128,18 @@ class ArraySource(Measured):
         grid, bounds = self.grid, self._limits
         sums = sums_like(grid, k) if self._sums is None else self._sums
         sums.grid = grid  # more may be known of it by now
-        if self._runner is not None:
+        bounded = self._follow(centroids)
+        if self._runner is not None and not bounded:
             own = centroids, self._labels, sums, np.zeros(self.n_features), 1, -1.0
             ran = self._runner.run(*own, self._around(0, self.n_samples))
             if len(ran.counts):
+                bounds.finish()
                 self._sums, self._halfway = sums, False
                 return Step(sums, *ran.counts[0].tolist())
         scorer = kernels.Scorer.of(self.frame, centroids, self.engine)
         rows = kernels.block_rows(k, self.n_features, self._memory // self._threads)
         known = self._slack is not None
         slack = np.empty(self.n_samples, np.float32) if self._slack is None and self.engine == "numpy" else self._slack
-        if bounds.may_pay(k, self.n_features):
-            with single_threaded_blas():
-                bounds.follow(centroids, self.frame.scale, self.rows, self._in_place)
 
         def visit(start: int, stop: int, scratch: dict) -> tuple[int, int, int]:
             if "sums" not in scratch:
@@ -174,6 +174,13 @@ class ArraySource(Measured):
         self._sums, self._slack, self._halfway = sums, slack, False
         return Step(sums, int(changed), int(undecided))
 
+    def _follow(self, centroids: NDArray) -> bool:
+        """Whether the next step, for `centroids`, is one with bounds."""
+        if self._bounded and self._limits.may_pay(*centroids.shape):
+            with single_threaded_blas():
+                self._limits.follow(centroids, self.frame.scale, self.rows, self._in_place)
+        return self._limits.wanted
+
     def _around(self, start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.int32]] | None:
         """The boxes around rows start:stop, and which label all rows of each have, or -1."""
         if self._boxes is None:
@@ -186,13 +193,17 @@ class ArraySource(Measured):
         sums = self._sums
         if self._runner is None or sums is None or self._halfway or self._counts is not None:  # the loop's turn
             return Ahead(centroids, [])
-        if sums.store.shape[1] != len(centroids):
-            return Ahead(centroids, [])
         began, stats = time.perf_counter(), self.stats()
+        if sums.store.shape[1] != len(centroids) or self._follow(centroids):
+            return Ahead(centroids, [])
         self._halfway = True
+        if self._bounded and self._limits.may_pay(*centroids.shape):
+            iterations = min(iterations, UNTIL_BOUNDS)
         own = centroids, self._labels, sums, stats.mean, iterations, tol()
         ran = self._runner.run(*own, self._around(0, self.n_samples))
         self._halfway = False
+        if ran.before is not None:
+            self._follow(ran.before)  # so that the next look is at a single move
         if ran.stop == kernels.HOST:  # the step is done: the next call of `step` only hands it over
             self._counts = int(ran.counts[-1, 0]), int(ran.counts[-1, 1])
         seconds = (time.perf_counter() - began) / max(len(ran.counts), 1)
@@ -210,7 +221,7 @@ class ArraySource(Measured):
         """Forget labels and sums: the next step starts anew."""
         self._sums, self._halfway, self._counts = None, False, None
         self._labels = np.full(self.n_samples, -1, np.int32)
-        self._limits = kernels.Bounds(self.n_samples, self.engine if self._bounded else "")
+        self._limits = kernels.Bounds(self.n_samples, self.engine)
         self._same = np.full(0 if self._boxes is None else len(self._boxes), -1, np.int32)  # labels of whole boxes
 
     def assign(self, centroids: NDArray) -> NDArray[np.int32]:

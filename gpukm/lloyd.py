@@ -76,13 +76,13 @@ def lloyd(
     converged = bool(history) and history[-1].shift <= limit()
     try:
         while len(history) < max_iter and not converged:
+            began = time.perf_counter()
             if callback is None and keep is None and move is None and not verbose:
                 ahead = source.ahead(centroids, max_iter - len(history), limit)
                 if ahead.iterations:
                     history += [replace(one, iteration=len(history) + one.iteration) for one in ahead.iterations]
                     centroids, settled, converged = ahead.centroids, ahead.settled, ahead.converged
                     continue
-            began = time.perf_counter()
             step = source.step(centroids)
             means = step.sums.means()
             new, relocated = (move or update)(source, step, centroids, means)

@@ -1,6 +1,8 @@
 """Iterations on few rows without the interpreter: the states, labels and counts of the loop."""
 
 import math
+import threading
+from dataclasses import replace
 
 import numpy as np
 import oracle
@@ -8,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpukm import KMeans, k_means, random_swap
+from gpukm import KMeans, _threads, k_means, kernels, random_swap
 from gpukm.array_source import ArraySource
 from gpukm.exact import quotient
 from gpukm.lloyd import lloyd
 
 pytest.importorskip("numba")
 
-from gpukm.kernels import quotients_numba
+from gpukm.kernels import ahead_numba, bounds, quotients_numba
 
 
 @pytest.fixture(autouse=True)
@@ -23,15 +25,16 @@ def compiled(monkeypatch):
     monkeypatch.setenv("GPUKM_ENGINE", "numba")
 
 
-def both(X, C, weights=None, **options):
+def both(X, C, weights=None, n_threads=None, **options):
     """(result of the loop, result with iterations done ahead) from centroids C."""
     results = []
     for ahead in (False, True):
-        source = ArraySource(X, weights, dtype=X.dtype)
+        source = ArraySource(X, weights, dtype=X.dtype, n_threads=n_threads)
         if ahead:
             source.arrange(len(C))
             assert source._runner is not None
-        results.append(lloyd(source, C, **({"max_iter": 50, "tol": 0.0} | options)))
+        result = lloyd(source, C, **({"max_iter": 50, "tol": 0.0} | options))
+        results.append(replace(result, labels=source.as_given(result.labels)))
     return results
 
 
@@ -59,6 +62,60 @@ def test_fits_equal_the_loop(dtype, n, d, k, weighted, offset):
         C = X[rng.choice(n, k, replace=False)]
         for options in ({}, {"max_iter": 3}, {"max_iter": 0}, {"tol": 0.01}):
             check(*both(X, C, weights, **options))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "d", "k"), [(7000, 1, 3), (5000, 2, 9), (4001, 3, 70), (3000, 4, 64), (2999, 7, 33)])
+@pytest.mark.parametrize("sorted_rows", [False, True])
+def test_a_team_of_threads_changes_nothing(monkeypatch, dtype, n, d, k, sorted_rows):
+    """Blocks that several threads take, with boxes around sorted rows and without."""
+    monkeypatch.setattr(ahead_numba, "PRODUCTS", 1)
+    monkeypatch.setattr(kernels, "worth_arranging", lambda *args: sorted_rows and d <= 4)
+    rng = np.random.default_rng(d)
+    for X in (rng.standard_normal((n, d)), rng.integers(0, 9, (n, d))):
+        X = X.astype(dtype)
+        C = X[rng.choice(n, k, replace=False)]
+        for n_threads in (2, 5):
+            check(*both(X, C, n_threads=n_threads, max_iter=12))
+
+
+def test_helpers_that_cannot_begin_are_done_without():
+    """Another fit keeps the threads busy: the leader takes all blocks."""
+    X = np.random.default_rng(0).standard_normal((20_000, 2))
+    busy = threading.Event()
+    waiting = [_threads._pool(2).submit(busy.wait) for _ in range(2)]
+    try:
+        check(*both(X, X[:40], n_threads=3, max_iter=5))
+    finally:
+        busy.set()
+        for one in waiting:
+            one.result()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 2.0])
+def test_bounds_are_taken_up_between_iterations(monkeypatch, share):
+    """Where rows begin to stand, steps with bounds follow those done ahead: at once, after some, or never."""
+    monkeypatch.setattr(kernels.ahead, "FEW", 0)
+    monkeypatch.setattr(bounds, "_share", lambda *args: share)
+    monkeypatch.setattr(bounds, "MOST_STANDING", 3.0)
+    steps, original = [], kernels.lloyd_step
+
+    def counting(*args, **named):
+        steps.append(original(*args, **named))
+        return steps[-1]
+
+    monkeypatch.setattr(kernels, "lloyd_step", counting)
+    rng = np.random.default_rng(5)
+    X = (rng.standard_normal((6000, 6)) + 4 * rng.standard_normal((20, 6))[rng.integers(0, 20, 6000)]).astype(
+        np.float32
+    )
+    source = ArraySource(X, dtype=X.dtype)
+    source.arrange(20)
+    found = lloyd(source, X[:20], max_iter=30, tol=0.0)
+    standing = sum(one[2] for one in steps)
+    assert (standing > 0) == (share < 1) and (len(steps) == 0) == (share > 1)
+    monkeypatch.setenv("GPUKM_ENGINE", "numpy")
+    check(lloyd(ArraySource(X, dtype=X.dtype), X[:20], max_iter=30, tol=0.0), found)
 
 
 def test_empty_clusters_are_the_loop_s():

@@ -10,16 +10,17 @@ from gpukm.array_source import ArraySource
 pytest.importorskip("numba")
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
-def test_arranged_rows_change_no_result(monkeypatch, weighted, dtype):
+def test_arranged_rows_change_no_result(monkeypatch, weighted, dtype, ahead):
     """A source that sorts its rows gives the labels, centroids, inertia and starts of one that does not."""
     rng = np.random.default_rng(0)
     X = rng.integers(0, 256, (5000, 3)).astype(dtype)
     weights = rng.random(5000) if weighted else None
     plain = KMeans(70, random_state=0, max_iter=5).fit(X, sample_weight=weights)
     asked = []
-    monkeypatch.setattr(kernels, "short_steps", lambda *args: False)
+    monkeypatch.setattr(kernels, "short_steps", lambda *args: (ahead, True))
     monkeypatch.setattr(kernels, "worth_arranging", lambda engine, *args: asked.append(engine) or engine == "numba")
     sorted_ = KMeans(70, random_state=0, max_iter=5).fit(X, sample_weight=weights)
     assert asked and np.array_equal(plain.labels_, sorted_.labels_)
@@ -47,7 +48,7 @@ def arranged(X, dtype, **options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPUKM_ENGINE", "numba")
         patch.setattr(kernels, "worth_arranging", lambda *args: True)
-        patch.setattr(kernels, "short_steps", lambda *args: False)
+        patch.setattr(kernels, "short_steps", lambda *args: (False, False))
         source = ArraySource(X, dtype=dtype, **options)
         source.arrange(64)
     return source

@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.kernels.bounds import may_pay
-
 RUNNING, SETTLED, WITHIN_TOL, HOST = range(4)  # why it ended
-FEW, ASIDE = 1 << 23, 32  # products of a step that is short however wide the rows; what a row costs besides
+FEW, LONGEST = 1 << 23, 1 << 33  # products of a step that is over before a look at bounds, or before Ctrl-C waits long
+ASIDE = 32  # what a row costs besides, in products
 
 
 class Ran(NamedTuple):
@@ -21,12 +20,14 @@ class Ran(NamedTuple):
     counts : (iterations or one more, 2) int64: changed and undecided rows; one more where `stop` is HOST, whose labels
         and sums are done
     stop : RUNNING, SETTLED, WITHIN_TOL or HOST
+    before : (k, d) before the last finished iteration, where that is of use
     """
 
     centroids: NDArray
     records: NDArray[np.float64]
     counts: NDArray[np.int64]
     stop: int
+    before: NDArray | None = None
 
 
 def row_products(n_clusters: int, n_features: int) -> int:
@@ -34,10 +35,10 @@ def row_products(n_clusters: int, n_features: int) -> int:
     return n_clusters * n_features + ASIDE
 
 
-def short_steps(engine: str, n_samples: int, n_features: int, n_clusters: int) -> bool:
-    """Whether the interpreter takes a good part of a step: of few rows, and of those for which bounds never pay."""
-    few = n_samples * row_products(n_clusters, n_features) <= FEW
-    return engine == "numba" and (few or not may_pay(engine, n_clusters, n_features))
+def short_steps(engine: str, n_samples: int, n_features: int, n_clusters: int) -> tuple[bool, bool]:
+    """(Whether steps are so short that iterations may be done by a `runner`, whether bounds are not worth a look)."""
+    products = n_samples * row_products(n_clusters, n_features)
+    return engine == "numba" and products <= LONGEST, products <= FEW
 
 
 def runner(*rows: Any) -> Any:

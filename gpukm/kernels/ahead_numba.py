@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gpukm.exact import U32, Sums, margin
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS
-from gpukm.kernels.ahead import HOST, RUNNING, SETTLED, WITHIN_TOL, Ran, row_products
+from gpukm.kernels.ahead import HOST, LONGEST, RUNNING, SETTLED, WITHIN_TOL, Ran, row_products
 from gpukm.kernels.assign import FAR as FARTHEST
 from gpukm.kernels.assign import Frame
 from gpukm.kernels.assign_numba import scratch_for
@@ -25,7 +25,7 @@ from gpukm.kernels.strips_numba import FAR, framed, row_limits
 from gpukm.kernels.team_numba import DONE, NEXT, STOP, all_done, board_for, publish, raised, taken, work_comes
 from gpukm.kernels.vectors_numba import GROUP
 
-AT_ONCE, LONGEST = 64, 1 << 33  # iterations, and products in them: Ctrl-C waits for them
+AT_ONCE = 64  # iterations at most, as long as all together are short
 BLOCKS, PRODUCTS = 8, 1 << 18  # for each thread, at most, and at least that many products in each
 
 
@@ -175,7 +175,8 @@ class Runner:
         self._X, self._weights, self._k = X, NO_WEIGHTS if weights is None else weights, k
         self._frame = framed(frame)
         kappa = margin(d, U32)
-        self._margins = kappa, *row_limits(d), Boxes.empty(k, d).arguments
+        boxes = Boxes.empty(k, d)
+        self._margins, self._asked = (kappa, *row_limits(d), boxes.arguments), boxes.asked
         operand, tiles = np.zeros((groups * GROUP + 1, d), np.float32), np.zeros((groups, d, GROUP), np.float32)
         self._packed = operand, tiles, np.full(groups * GROUP + 1, FAR, np.float32), np.empty((k, d))
         self._rows = rows_of_blocks(m, d, k, n_threads)
@@ -205,6 +206,9 @@ class Runner:
         """
         if len(centroids) != self._k or not self.able:
             return Ran(centroids, np.empty((0, 3)), np.empty((0, 2), np.int64), RUNNING)
+        if around is not None and not self._asked:
+            around[1][:] = -1
+            around = None
         iterations = min(iterations, self._at_once)
         states = np.empty((iterations, *centroids.shape), centroids.dtype)
         unit = sums.grid.unit(0)
@@ -224,9 +228,9 @@ class Runner:
 
         stop, begun, sums.used = self._together(member, self._team)
         finished = begun - (stop == HOST and begun > 0)
-        after = states[finished - 1] if finished else centroids
+        before, after = [centroids, centroids, *states[:finished]][-2:]
         records, counts = self._found[:2]
-        return Ran(after, records[:finished].copy(), counts[:begun].copy(), stop)
+        return Ran(after, records[:finished].copy(), counts[:begun].copy(), stop, before)
 
 
 def rows_of_blocks(n_samples: int, n_features: int, n_clusters: int, n_threads: int) -> int:

@@ -117,7 +117,12 @@ class Bounds:
         self._before: NDArray | None = None
         self._drift = np.zeros(0)
         self._between = NOTHING
-        self._wanted = self._known = self._asked = False
+        self._wanted = self._known = self._asked = self._begun = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the step to come uses bounds, or writes them."""
+        return self._wanted
 
     @property
     def by_cluster(self) -> bool:
@@ -131,7 +136,7 @@ class Bounds:
     def follow(
         self, centroids: NDArray, scale: float, rows: Callable[[NDArray], NDArray], in_place: bool = True
     ) -> None:
-        """A step for `centroids` (k, d) begins.
+        """A step for `centroids` (k, d) begins, or will; to say so twice changes nothing.
 
         `scale` brings them to the frame's units, `rows` gives rows by index; `in_place` says that rows can be visited
         in any order and number, without a copy.
@@ -139,7 +144,14 @@ class Bounds:
         n_clusters, n_features = centroids.shape
         few = min(SAMPLE, self._n_samples // SPARSE)
         before, self._before = self._before, centroids
+        same = before is not None and np.array_equal(before, centroids)
+        if same and self._begun:
+            return
+        self._begun = True
         self._asked, self._known = self._known, False  # until the step is over
+        if same:  # that all rows would stand says nothing
+            self._between = self._between if self._asked else NOTHING
+            return
         if before is None:
             self._drift = np.zeros(n_clusters)
         else:
@@ -169,7 +181,7 @@ class Bounds:
 
     def finish(self) -> None:
         """The step is over: what it was to write is there."""
-        self._known = self._wanted
+        self._known, self._begun = self._wanted, False
 
 
 class Sample:
