@@ -160,22 +160,20 @@ def _settle(source: Source, centroids: NDArray, goal: float = -math.inf) -> tupl
 
     That is after STEPS iterations, or up to MOST_STEPS of them while `goal` seems in reach.
     """
-    spread, gain = -math.inf, math.inf
-    for count in range(MOST_STEPS):
-        if count >= STEPS and not 0 <= goal - spread < PROMISE * gain:
-            break
-        before = spread
-        ahead = source.ahead(centroids, 1, lambda: -1.0)
+    spreads, gain = [-math.inf], math.inf
+    while len(spreads) <= STEPS or (len(spreads) <= MOST_STEPS and 0 <= goal - spreads[-1] < PROMISE * gain):
+        ahead = source.ahead(centroids, max(STEPS + 1 - len(spreads), 1), lambda: -1.0)
         if ahead.spreads:
-            centroids, spread = ahead.centroids, ahead.spreads[0]
+            centroids = ahead.centroids
+            spreads += ahead.spreads
         else:
             step = source.step(centroids)
             means = step.sums.means()
             centroids = update(source, step, centroids, means)[0]
             parts = step.sums.weights()[:, None] * (means - source.stats().mean) ** 2
-            spread = math.fsum(parts.ravel())  # one rounding, in any order
-        gain = spread - before
-    return centroids, spread
+            spreads.append(math.fsum(parts.ravel()))  # one rounding, in any order
+        gain = spreads[-1] - spreads[-2]
+    return centroids, spreads[-1]
 
 
 def _follow(old: LloydResult, new: LloydResult) -> LloydResult:

@@ -70,6 +70,7 @@ def test_fits_equal_the_loop(dtype, n, d, k, weighted, offset):
 def test_a_team_of_threads_changes_nothing(monkeypatch, dtype, n, d, k, sorted_rows):
     """Blocks that several threads take, with boxes around sorted rows and without."""
     monkeypatch.setattr(ahead_numba, "PRODUCTS", 1)
+    monkeypatch.setattr(ahead_numba, "ALONE", 1)
     monkeypatch.setattr(kernels, "worth_arranging", lambda *args: sorted_rows and d <= 4)
     rng = np.random.default_rng(d)
     for X in (rng.standard_normal((n, d)), rng.integers(0, 9, (n, d))):
@@ -79,8 +80,9 @@ def test_a_team_of_threads_changes_nothing(monkeypatch, dtype, n, d, k, sorted_r
             check(*both(X, C, n_threads=n_threads, max_iter=12))
 
 
-def test_helpers_that_cannot_begin_are_done_without():
+def test_helpers_that_cannot_begin_are_done_without(monkeypatch):
     """Another fit keeps the threads busy: the leader takes all blocks."""
+    monkeypatch.setattr(ahead_numba, "ALONE", 1)
     X = np.random.default_rng(0).standard_normal((20_000, 2))
     busy = threading.Event()
     waiting = [_threads._pool(2).submit(busy.wait) for _ in range(2)]

@@ -27,6 +27,7 @@ from gpukm.kernels.vectors_numba import GROUP
 
 AT_ONCE = 64  # iterations at most, as long as all together are short
 BLOCKS, PRODUCTS = 8, 1 << 18  # for each thread, at most, and at least that many products in each
+ALONE, LIKELY = 1 << 23, 4  # products that one thread does before others begin; iterations that are to be expected
 
 
 @jit()
@@ -186,7 +187,8 @@ class Runner:
         parts = np.empty(k * d), np.empty(k * d), np.empty(k)
         of_sums = parts, np.empty(TERMS), np.empty(max(k * d, TERMS) + 1)
         self._found = np.empty((AT_ONCE, 3)), np.empty((AT_ONCE, 2), np.int64), *of_sums
-        self._at_once = max(min(LONGEST // (m * row_products(k, d)), AT_ONCE), 1)
+        self._products = m * row_products(k, d)  # of an iteration
+        self._at_once = max(min(LONGEST // self._products, AT_ONCE), 1)
         self.able = kappa < 0.01
 
     def run(
@@ -213,8 +215,9 @@ class Runner:
         states = np.empty((iterations, *centroids.shape), centroids.dtype)
         unit = sums.grid.unit(0)
         own: Any = sums.store, sums.used, 1 / unit, sums.grid.bits, unit
+        size = self._team if min(iterations, LIKELY) * self._products >= ALONE else 1
         board = board_for(self._blocks)
-        found = np.zeros((self._team - 1, *sums.store.shape), np.int64), np.zeros((self._team, 3), np.int64)
+        found = np.zeros((size - 1, *sums.store.shape), np.int64), np.zeros((size, 3), np.int64)
         team = board, self._rows, self._blocks, *found, np.empty(1, np.float32)
         data = self._X, self._frame, self._margins, labels, self._weights, own, np.ascontiguousarray(centroids), mean
         out = float(tol), states, self._found, self._packed, around
@@ -226,7 +229,7 @@ class Runner:
                 if me == 0:
                     board[STOP] = 1
 
-        stop, begun, sums.used = self._together(member, self._team)
+        stop, begun, sums.used = self._together(member, size)
         finished = begun - (stop == HOST and begun > 0)
         before, after = [centroids, centroids, *states[:finished]][-2:]
         records, counts = self._found[:2]
