@@ -90,10 +90,14 @@ def _merge(store, used, stores, tallies):
         undecided += tallies[me, 1]
         limbs = tallies[me, 2]
         used = max(used, limbs)
-        if me > 0 and limbs > 0:
-            store[:limbs] += stores[me - 1, :limbs]
-            stores[me - 1, :limbs] = 0
-        tallies[me] = 0
+        if me > 0:
+            for limb in range(limbs):
+                for cluster in range(store.shape[1]):
+                    for column in range(store.shape[2]):
+                        store[limb, cluster, column] += stores[me - 1, limb, cluster, column]
+                        stores[me - 1, limb, cluster, column] = 0
+        for count in range(tallies.shape[1]):
+            tallies[me, count] = 0
     return changed, undecided, used
 
 
