@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from gpukm import kernels
 from gpukm._threads import run_blocks
 from gpukm.kernels import vectors_numba as vectors
-from gpukm.kernels.boxes_numba import BLOCK, NONE, Boxes, boxes_of, survivors
+from gpukm.kernels.boxes_numba import BLOCK, Boxes, boxes_of, survivors
 from gpukm.kernels.inertia_numba import own_distances
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.strips_numba import FAR, pack_strip, pack_strip_float32, readable, strip_for
@@ -214,7 +214,10 @@ def fit(X: np.ndarray, centroids: np.ndarray, iterations: int, threads: int) -> 
         base[:k] = (C[:k].astype(np.float64) ** 2).sum(axis=1) / 2
         tiles = np.ascontiguousarray(C.reshape(-1, GROUP, d).transpose(0, 2, 1))
         room = np.float32(1e-6) * base[:k]  # `survivors` rounds as it likes, and must not lose the nearest
-        boxes = (Boxes.around(C[:k], base[:k] - room, base[:k] + room, 1e-6) if len(sides) else NONE).arguments
+        around = Boxes.empty(k if len(sides) else 1, d)
+        if around.asked:
+            around.columns[:d, :k], around.low[:k], around.high[:k] = C[:k].T, base[:k] - room, base[:k] + room
+        boxes = around.arguments
         pool: LifoQueue = LifoQueue()
 
         def work(part, tiles=tiles, base=base, boxes=boxes, pool=pool):
