@@ -86,16 +86,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def run_team(task: Callable[[int], Any], n_threads: int) -> Any:
-    """task(0) on this thread, beside task(1), …, task(n_threads - 1) on others, which are to end soon after it.
+def run_team(task: Callable[[int], Any], n_threads: int, end: Callable[[], Any]) -> Any:
+    """task(0) on this thread, beside task(1), …, task(n_threads - 1) on others, which end soon after `end` was called.
 
-    Its result is returned, or raised; those of the others are, if they raise. One that another fit's rows kept from
-    starting is left out.
+    That is when task(0) is over, or Ctrl-C came. Its result is returned, or raised; what the others raise is raised.
+    One that another fit's rows kept from starting is left out.
     """
-    helpers = [_pool(n_threads - 1).submit(task, me) for me in range(1, n_threads)]
+    helpers = []
     try:
+        for me in range(1, n_threads):
+            helpers.append(_pool(n_threads - 1).submit(task, me))
         result = task(0)
     finally:
+        end()
         for helper in helpers:
             if not helper.cancel():
                 wait([helper])
@@ -128,5 +131,5 @@ def run_blocks(task: Callable[[int], Any], count: int, n_threads: int) -> list[A
 
     lock_of_indices = threading.Lock()
     with single_threaded_blas():
-        run_team(work, n_threads)
+        run_team(work, n_threads, stop.set)
     return results

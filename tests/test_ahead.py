@@ -94,6 +94,21 @@ def test_helpers_that_cannot_begin_are_done_without(monkeypatch):
             one.result()
 
 
+def test_ctrl_c_ends_the_team():
+    """Helpers that wait for the leader are let go, however it ends."""
+    over, ended = threading.Event(), []
+
+    def member(me):
+        if me == 0:
+            raise KeyboardInterrupt
+        over.wait()
+        ended.append(me)
+
+    with pytest.raises(KeyboardInterrupt):
+        _threads.run_team(member, 3, over.set)
+    assert len(ended) <= 2 and over.is_set()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 2.0])
 def test_bounds_are_taken_up_between_iterations(monkeypatch, share):
     """Where rows begin to stand, steps with bounds follow those done ahead: at once, after some, or never."""

@@ -129,13 +129,14 @@ def _run(me, team, X, frame, margins, labels, weights, sums, centroids, mean, to
             publish(board.ctypes.data + 8 * NEXT, 0)
         elif not work_comes(board, blocks):
             return RUNNING, i, used
-        limits = np.float32(20 * wider), bound[0], within, factor, tiny
-        arguments = shift, scale, plain, tiles, base, exact, limits, boxes, operand
         values = grid_scale, 2.0**bits, store if me == 0 else stores[me - 1]
         while True:
             block = taken(board, blocks)
             if block < 0:
                 break
+            # Not before: the block may be of a later iteration than the one that `work_comes` saw.
+            limits = np.float32(20 * wider), bound[0], within, factor, tiny
+            arguments = shift, scale, plain, tiles, base, exact, limits, boxes, operand
             some = X, block * rows, min((block + 1) * rows, len(X)), arguments, labels, weights
             undecided, changed, limbs, _ = step(*some, *values, None, NOTHING, False, around, nothing, *own)
             tallies[me, 0] += changed
@@ -162,8 +163,8 @@ def _run(me, team, X, frame, margins, labels, weights, sums, centroids, mean, to
 class Runner:
     """Rows X (m, d), float32|float64 and C-contiguous, with `k` centroids; buffers are kept from run to run.
 
-    ``together(task, n)`` does task(0) beside task(1), ..., task(n - 1) on up to `n_threads` threads, and returns what
-    that gave.
+    ``together(task, n, end)`` does task(0) beside task(1), ..., task(n - 1), which `end` ends, on up to `n_threads`
+    threads, and returns what task(0) gave.
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class Runner:
         weights: NDArray[np.float64] | None,
         frame: Frame,
         k: int,
-        together: Callable[[Callable[[int], Any], int], Any],
+        together: Callable[[Callable[[int], Any], int, Callable[[], None]], Any],
         n_threads: int,
     ) -> None:
         m, d = X.shape
@@ -227,13 +228,12 @@ class Runner:
         out = float(tol), states, self._found, self._packed, around
 
         def member(me: int) -> Any:
-            try:
-                return _run(me, team, *data, *out, self._own[me])
-            finally:
-                if me == 0:
-                    board[STOP] = 1
+            return _run(me, team, *data, *out, self._own[me])
 
-        stop, begun, sums.used = self._together(member, size)
+        def end() -> None:
+            board[STOP] = 1
+
+        stop, begun, sums.used = self._together(member, size, end)
         finished = begun - (stop == HOST and begun > 0)
         before, after = [centroids, centroids, *states[:finished]][-2:]
         records, counts = self._found[:2]
