@@ -71,6 +71,7 @@ class ArraySource(Measured):
         if self._order is None and kernels.worth_arranging(self.engine, self._X, self.dtype, n_clusters, self._memory):
             self._arrange()
         short, very = kernels.short_steps(self.engine, self.n_samples, self.n_features, n_clusters)
+        self._runner, self._bounded = None, True
         if short and self._in_place:
             self._bounded = not very
             own = self._X, self.sample_weight, self.frame

@@ -4,6 +4,7 @@ Each value is scaled to units of limb 0 and rounded; that is almost always all o
 below, value by value. Rows that change cluster are cut once, added to the new one and subtracted from the old.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from gpukm.exact import Sums
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.transpose_numba import QUAD
+from gpukm.kernels.transpose_numba import QUAD, by_depth
 from gpukm.kernels.vectors_numba import _F32, _I32, _I64
 
 NO_WEIGHTS = np.empty(0)
@@ -75,19 +76,13 @@ def move_narrow(
         def pointer(address: Any, kind: Any) -> Any:
             return builder.inttoptr(address, ir.PointerType(kind))
 
-        def block(name: str) -> Any:
-            return builder.append_basic_block(name)
-
-        done, results = block("moved"), []
-        cases = builder.switch(depth, done)
-        results.append((ir.Constant(ir.IntType(1), 0), builder.block))
-        for d in range(1, QUAD + 1):
+        def one(d: int) -> Any:
             lanes = d + 1 if d == 3 else d  # a power of two: the weight is one of them, or comes by itself
             doubles, cells = ir.VectorType(_F64, lanes), ir.VectorType(_I64, lanes)
-            cases.add_case(ir.Constant(_I64, d), start := block(f"cut_{d}"))
-            builder.position_at_end(start)
-            wide, narrow, cut, subtract = (block(f"{name}_{d}") for name in ("wide", "narrow", "add", "subtract"))
-            builder.cbranch(builder.icmp_signed("==", itemsize, ir.Constant(_I64, 8)), wide, narrow)
+            wide, narrow, cut, subtract, moved = (
+                builder.append_basic_block(name) for name in ("wide", "narrow", "add", "subtract", "moved")
+            )
+            builder.cbranch(builder.icmp_signed("==", itemsize, _I64(8)), wide, narrow)
             loaded = []
             for at, kind in (wide, _F64), (narrow, _F32):
                 builder.position_at_end(at)
@@ -107,24 +102,24 @@ def move_narrow(
             sums = builder.fadd(terms, big)
             q = builder.sub(builder.bitcast(sums, cells), builder.bitcast(big, cells))
             left = builder.fcmp_unordered("!=", builder.fsub(sums, big), terms)
-            some = builder.icmp_unsigned("!=", builder.bitcast(left, ir.IntType(lanes)), ir.IntType(lanes)(0))
-            for at, operation in (target, builder.add), (source, builder.sub):
+
+            def change(at: Any, operation: Callable[[Any, Any], Any]) -> None:
                 before = builder.load(pointer(at, cells))
                 before.align = 8
                 builder.store(operation(before, q), pointer(at, cells)).align = 8
                 if lanes == d:
                     last = pointer(builder.add(at, _I64(8 * d)), _I64)
                     builder.store(operation(builder.load(last), weight), last)
-                results.append((some, builder.block))
-                if at is target:
-                    builder.cbranch(builder.icmp_signed("==", source, ir.Constant(_I64, 0)), done, subtract)
-                    builder.position_at_end(subtract)
-            builder.branch(done)
-        builder.position_at_end(done)
-        out = builder.phi(ir.IntType(1))
-        for value, at in results:
-            out.add_incoming(value, at)
-        return out
+
+            change(target, builder.add)
+            builder.cbranch(builder.icmp_signed("==", source, _I64(0)), moved, subtract)
+            builder.position_at_end(subtract)
+            change(source, builder.sub)
+            builder.branch(moved)
+            builder.position_at_end(moved)
+            return builder.icmp_unsigned("!=", builder.bitcast(left, ir.IntType(lanes)), ir.IntType(lanes)(0))
+
+        return by_depth(builder, depth, one, ir.IntType(1)(0))
 
     return types.boolean(*[types.int64] * 7), emit
 

@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from gpukm.kernels.transpose_numba import QUAD
+from gpukm.kernels.transpose_numba import by_depth
 from gpukm.kernels.vectors_numba import (
     _F32,
     _FLOATS,
@@ -151,18 +151,6 @@ def label_narrow(
     signature = types.int64(*[types.int64] * 5, *[types.float32] * 4, *[types.int64] * 4)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        done = builder.append_basic_block("labelled")
-        cases = builder.switch(arguments[-1], done)
-        results = [(_ZERO, builder.block)]
-        for d in range(1, QUAD + 1):
-            cases.add_case(ir.Constant(_I64, d), block := builder.append_basic_block(f"narrow_{d}"))
-            builder.position_at_end(block)
-            results.append((_labelled(builder, arguments, d), builder.block))
-            builder.branch(done)
-        builder.position_at_end(done)
-        bits = builder.phi(_I64)
-        for value, block in results:
-            bits.add_incoming(value, block)
-        return bits
+        return by_depth(builder, arguments[-1], lambda d: _labelled(builder, arguments, d), _ZERO)
 
     return signature, emit

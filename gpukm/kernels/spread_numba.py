@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from gpukm.kernels.accumulate_numba import ROUND, spill
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.transpose_numba import QUAD
+from gpukm.kernels.transpose_numba import by_depth
 from gpukm.kernels.vectors_numba import _F32, _I32, _I64
 
 SIDE, DEEP, TWICE = 4, 3, 2  # rows; limbs that hold almost every D; sums of each cluster
@@ -112,12 +112,9 @@ def add_spread(
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         first, itemsize, depth = arguments[0], arguments[1], arguments[-1]
-        done = builder.append_basic_block("spread")
-        cases, results = builder.switch(depth, done), [(_I64(0), builder.block)]
-        for d in range(1, QUAD + 1):
-            cases.add_case(_I64(d), start := builder.append_basic_block(f"rows_{d}"))
-            builder.position_at_end(start)
-            wide, narrow, both = (builder.append_basic_block(f"{name}_{d}") for name in ("double", "single", "both"))
+
+        def one(d: int) -> Any:
+            wide, narrow, both = (builder.append_basic_block(name) for name in ("double", "single", "both"))
             builder.cbranch(builder.icmp_signed("==", itemsize, _I64(8)), wide, narrow)
             loaded = []
             for block, kind in (wide, _F64), (narrow, _F32):
@@ -129,13 +126,9 @@ def add_spread(
             for row, *values in zip(rows, *loaded, strict=True):
                 row.add_incoming(values[0], wide)
                 row.add_incoming(values[1], narrow)
-            results.append((_added(builder, rows, arguments, d), builder.block))
-            builder.branch(done)
-        builder.position_at_end(done)
-        left = builder.phi(_I64)
-        for value, block in results:
-            left.add_incoming(value, block)
-        return left
+            return _added(builder, rows, arguments, d)
+
+        return by_depth(builder, depth, one, _I64(0))
 
     return signature, emit
 

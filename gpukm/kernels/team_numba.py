@@ -20,7 +20,7 @@ from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.vectors_numba import _I32, _I64
 
 NEXT, DONE, STOP, SIZE = 0, 8, 16, 24  # on cache lines of their own
-PATIENCE = 1 << 12  # looks at the board before the processor is offered to others: some 0.1 ms
+PATIENCE = 1 << 12  # looks at the board before the processor is offered to others: some microseconds
 
 
 def _pointer(builder: Any, address: Any) -> Any:

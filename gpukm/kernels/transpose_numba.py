@@ -4,6 +4,7 @@
 all features of narrow rows.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -13,6 +14,22 @@ from numba.extending import intrinsic
 from gpukm.kernels.vectors_numba import _F32, _FLOATS, _I32, _I64, LANES, ROWS, _load, _splat, _store
 
 QUAD = 4  # features that `transpose` takes at once
+
+
+def by_depth(builder: Any, depth: Any, emit: Callable[[int], Any], nothing: Any) -> Any:
+    """Emit a switch: what `emit` makes for a `depth` of 1 to QUAD features, `nothing` for any other."""
+    done = builder.append_basic_block("done")
+    cases, results = builder.switch(depth, done), [(nothing, builder.block)]
+    for d in range(1, QUAD + 1):
+        cases.add_case(_I64(d), block := builder.append_basic_block(f"features_{d}"))
+        builder.position_at_end(block)
+        results.append((emit(d), builder.block))
+        builder.branch(done)
+    builder.position_at_end(done)
+    out = builder.phi(nothing.type)
+    for value, block in results:
+        out.add_incoming(value, block)
+    return out
 
 
 def _joined(builder: Any, vectors: list[Any]) -> Any:
@@ -94,17 +111,14 @@ def transpose_narrow(typing: Any, rows: Any, shift: Any, out: Any, depth: Any) -
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         rows, shift, out, depth = arguments
-        done = builder.append_basic_block("turned")
-        cases = builder.switch(depth, done)
-        for d in range(1, QUAD + 1):
-            cases.add_case(ir.Constant(_I64, d), block := builder.append_basic_block(f"features_{d}"))
-            builder.position_at_end(block)
+
+        def turn(d: int) -> Any:
             vectors = [_load(builder, rows, 4 * LANES * i, _FLOATS) for i in range(d)]
             centres = [_splat(builder, _load(builder, shift, 4 * f, _F32), _FLOATS) for f in range(d)]
             _turn_narrow(builder, vectors, out, centres)
-            builder.branch(done)
-        builder.position_at_end(done)
-        return context.get_dummy_value()
+            return context.get_dummy_value()
+
+        return by_depth(builder, depth, turn, context.get_dummy_value())
 
     return types.void(types.int64, types.int64, types.int64, types.int64), emit
 
@@ -118,11 +132,8 @@ def transpose_narrow_float64(typing: Any, rows: Any, shift: Any, scale: Any, out
         doubles = ir.VectorType(ir.DoubleType(), LANES)
         factor = _splat(builder, scale, doubles)
         centre = _load(builder, shift, 0, ir.VectorType(ir.DoubleType(), QUAD))
-        done = builder.append_basic_block("turned")
-        cases = builder.switch(depth, done)
-        for d in range(1, QUAD + 1):
-            cases.add_case(ir.Constant(_I64, d), block := builder.append_basic_block(f"wide_features_{d}"))
-            builder.position_at_end(block)
+
+        def turn(d: int) -> Any:
             vectors = []
             for i in range(d):
                 order = ir.Constant(ir.VectorType(_I32, LANES), [(i * LANES + lane) % d for lane in range(LANES)])
@@ -130,9 +141,9 @@ def transpose_narrow_float64(typing: Any, rows: Any, shift: Any, scale: Any, out
                 values = builder.fsub(values, builder.shuffle_vector(centre, centre, order))
                 vectors.append(builder.fptrunc(builder.fmul(values, factor), _FLOATS))
             _turn_narrow(builder, vectors, out)
-            builder.branch(done)
-        builder.position_at_end(done)
-        return context.get_dummy_value()
+            return context.get_dummy_value()
+
+        return by_depth(builder, depth, turn, context.get_dummy_value())
 
     return types.void(types.int64, types.int64, types.float64, types.int64, types.int64), emit
 
@@ -146,12 +157,9 @@ def extremes_narrow(typing: Any, rows: Any, blocks: Any, lows: Any, highs: Any, 
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         rows, blocks, lows, highs, depth = arguments
-        done = builder.append_basic_block("compared")
-        cases = builder.switch(depth, done)
-        for d in range(1, QUAD + 1):
-            entry, loop, last = (builder.append_basic_block(f"{name}_{d}") for name in ("begin", "blocks", "end"))
-            cases.add_case(ir.Constant(_I64, d), entry)
-            builder.position_at_end(entry)
+
+        def compare(d: int) -> Any:
+            entry, loop, last = builder.block, *(builder.append_basic_block(name) for name in ("blocks", "end"))
             begun = [_load(builder, rows, 4 * LANES * i, _FLOATS) for i in range(d)]
             builder.branch(loop)
             builder.position_at_end(loop)
@@ -173,9 +181,9 @@ def extremes_narrow(typing: Any, rows: Any, blocks: Any, lows: Any, highs: Any, 
             for i in range(d):
                 _store(builder, lower[i], lows, 4 * LANES * i)
                 _store(builder, upper[i], highs, 4 * LANES * i)
-            builder.branch(done)
-        builder.position_at_end(done)
-        return context.get_dummy_value()
+            return context.get_dummy_value()
+
+        return by_depth(builder, depth, compare, context.get_dummy_value())
 
     return types.void(*[types.int64] * 5), emit
 
