@@ -53,4 +53,4 @@ def extremes(X: NDArray) -> tuple[NDArray, NDArray]:
     beside = X[: max(BESIDE // d, 1)].ravel()
     low, high, rest = beside.copy(), beside.copy(), np.zeros_like(beside)
     _extremes(X.ravel(), low, high, rest, d)
-    return low[:d] + rest[:d], high[:d]
+    return low[:d] + rest[:d], high[:d].copy()  # no views: there may be many blocks
