@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from gpukm.exact import Sums
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.transpose_numba import QUAD, by_depth
-from gpukm.kernels.vectors_numba import _F32, _I32, _I64
+from gpukm.kernels.transpose_numba import _F64, QUAD, as_doubles, by_depth
+from gpukm.kernels.vectors_numba import _I32, _I64, _load, _store
 
 NO_WEIGHTS = np.empty(0)
 ROUND = 1.5 * 2.0**52  # what is added to it, below 2^51, is rounded to an integer: of the sum's bits, the lowest
-_F64 = ir.DoubleType()
 
 
 @jit()
@@ -73,50 +72,30 @@ def move_narrow(
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         row, itemsize, scale, weight, target, source, depth = arguments
 
-        def pointer(address: Any, kind: Any) -> Any:
-            return builder.inttoptr(address, ir.PointerType(kind))
-
         def one(d: int) -> Any:
             lanes = d + 1 if d == 3 else d  # a power of two: the weight is one of them, or comes by itself
             doubles, cells = ir.VectorType(_F64, lanes), ir.VectorType(_I64, lanes)
-            wide, narrow, cut, subtract, moved = (
-                builder.append_basic_block(name) for name in ("wide", "narrow", "add", "subtract", "moved")
-            )
-            builder.cbranch(builder.icmp_signed("==", itemsize, _I64(8)), wide, narrow)
-            loaded = []
-            for at, kind in (wide, _F64), (narrow, _F32):
-                builder.position_at_end(at)
-                values = builder.load(pointer(row, ir.VectorType(kind, d)))
-                values.align = 4
-                loaded.append(values if kind is _F64 else builder.fpext(values, ir.VectorType(_F64, d)))
-                builder.branch(cut)
-            builder.position_at_end(cut)
-            values = builder.phi(ir.VectorType(_F64, d))
-            for value, at in zip(loaded, (wide, narrow), strict=True):
-                values.add_incoming(value, at)
+
+            def load(kind: Any) -> list[Any]:
+                values = _load(builder, row, 0, ir.VectorType(kind, d))
+                return [values if kind is _F64 else builder.fpext(values, ir.VectorType(_F64, d))]
+
+            (values,) = as_doubles(builder, itemsize, load)
             order = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
             values = builder.shuffle_vector(values, ir.Constant(values.type, [1.0] * d), order)
-            factor = builder.load(pointer(scale, doubles))
-            factor.align = 8
-            terms, big = builder.fmul(values, factor), ir.Constant(doubles, [ROUND] * lanes)
+            terms, big = builder.fmul(values, _load(builder, scale, 0, doubles)), ir.Constant(doubles, [ROUND] * lanes)
             sums = builder.fadd(terms, big)
             q = builder.sub(builder.bitcast(sums, cells), builder.bitcast(big, cells))
             left = builder.fcmp_unordered("!=", builder.fsub(sums, big), terms)
 
             def change(at: Any, operation: Callable[[Any, Any], Any]) -> None:
-                before = builder.load(pointer(at, cells))
-                before.align = 8
-                builder.store(operation(before, q), pointer(at, cells)).align = 8
+                _store(builder, operation(_load(builder, at, 0, cells), q), at, 0)
                 if lanes == d:
-                    last = pointer(builder.add(at, _I64(8 * d)), _I64)
-                    builder.store(operation(builder.load(last), weight), last)
+                    _store(builder, operation(_load(builder, at, 8 * d, _I64), weight), at, 8 * d)
 
             change(target, builder.add)
-            builder.cbranch(builder.icmp_signed("==", source, _I64(0)), moved, subtract)
-            builder.position_at_end(subtract)
-            change(source, builder.sub)
-            builder.branch(moved)
-            builder.position_at_end(moved)
+            with builder.if_then(builder.icmp_signed("!=", source, _I64(0))):
+                change(source, builder.sub)
             return builder.icmp_unsigned("!=", builder.bitcast(left, ir.IntType(lanes)), ir.IntType(lanes)(0))
 
         return by_depth(builder, depth, one, ir.IntType(1)(0))
@@ -130,8 +109,8 @@ def move_rows(X, changes, count, weights, labels, scale, bits, store):
 
     `changes` are row numbers and their new labels; a label of -1 so far says that the row is not in `store` yet.
     `weights` (m,) float64, or (0,) for ones; `scale` (d + 1,) is 1 / unit of limb 0, `bits` 2 ** bits of a limb.
-    Rows without weights are moved here, by a loop for those that leave a cluster and another for those that leave none:
-    one loop took 1.4 times as long, a function for a row eight times.
+    Narrow rows are moved by `move_narrow`; wider ones here, by a loop for those that leave a cluster and another for
+    those that leave none: one loop took 1.4 times as long, a function for a row eight times.
     """
     d = X.shape[1]
     one = np.int64(scale[d])

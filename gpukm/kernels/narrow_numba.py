@@ -28,7 +28,10 @@ from gpukm.kernels.vectors_numba import (
     LANES,
     PANELS,
     ROWS,
+    _at,
+    _counted,
     _fma,
+    _less,
     _load,
     _splat,
     _store,
@@ -38,26 +41,6 @@ MOST = 64  # centroids that rows are scored against
 ONE = 1 << 24  # of a name: the numbers below are so small that MOST of them do not add up to it
 NUMBERS = ONE // MOST  # there may be
 SIDE = GROUP // 2  # centroids scored side by side
-_ZERO = ir.Constant(_I64, 0)
-
-
-def _counted(builder: Any, name: str, begun: list[Any], step: int, last: Any, body: Any) -> list[Any]:
-    """Emit ``for i in range(0, last, step): values = body(i, values)``, at least once; returns the last values."""
-    entry, loop, done = builder.block, *(builder.append_basic_block(f"{part}_{name}") for part in ("loop", "done"))
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    i, values = builder.phi(_I64), [builder.phi(value.type) for value in begun]
-    after = [builder.add(i, ir.Constant(_I64, step)), *body(i, values)]
-    for phi, start, following in zip((i, *values), (_ZERO, *begun), after, strict=True):
-        phi.add_incoming(start, entry)
-        phi.add_incoming(following, builder.block)
-    builder.cbranch(builder.icmp_signed("<", after[0], last), loop, done)
-    builder.position_at_end(done)
-    return after[1:]
-
-
-def _less(builder: Any, a: Any, b: Any) -> Any:
-    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
 
 
 def _thresholds(builder: Any, least: list[Any], rows: list[list[Any]], terms: Any) -> list[Any]:
@@ -81,11 +64,9 @@ def _labelled(builder: Any, arguments: Any, d: int) -> Any:
     multiply_add = _fma(builder, _FLOATS)
     rows = [[_load(builder, strip, 4 * (ROWS * f + LANES * p), _FLOATS) for p in range(PANELS)] for f in range(d)]
 
-    def at(address: Any, i: Any, size: int) -> Any:
-        return builder.add(address, builder.mul(i, ir.Constant(_I64, size)))
-
     def score(i: Any, least: list[Any]) -> list[Any]:
-        own, bases, out = at(operand, i, 4 * d), at(base, i, 4), at(scores, i, 4 * ROWS)
+        own, bases = _at(builder, operand, i, 4 * d), _at(builder, base, i, 4)
+        out = _at(builder, scores, i, 4 * ROWS)
         for u in range(SIDE):
             begun = _splat(builder, _load(builder, bases, 4 * u, _F32), _FLOATS)
             sums = [begun] * PANELS
@@ -98,12 +79,12 @@ def _labelled(builder: Any, arguments: Any, d: int) -> Any:
         return least
 
     far = ir.Constant(_FLOATS, [3e38] * LANES)
-    least = _counted(builder, f"scores_{d}", [far] * PANELS, SIDE, count, score)
+    least = _counted(builder, [far] * PANELS, SIDE, count, score)
     limits = _thresholds(builder, least, rows, (kappa20, most, per_square, tiny))
 
     def find(i: Any, found: list[Any]) -> list[Any]:
         out = list(found)
-        own, stored = at(names, i, 4), at(scores, i, 4 * ROWS)
+        own, stored = _at(builder, names, i, 4), _at(builder, scores, i, 4 * ROWS)
         for u in range(SIDE):
             name = _splat(builder, _load(builder, own, 4 * u, _I32), _INTS)
             for p in range(PANELS):
@@ -114,8 +95,8 @@ def _labelled(builder: Any, arguments: Any, d: int) -> Any:
         return out
 
     nothing = ir.Constant(_INTS, [0] * LANES)
-    found = _counted(builder, f"names_{d}", [nothing] * PANELS, SIDE, count, find)
-    bits = _ZERO
+    found = _counted(builder, [nothing] * PANELS, SIDE, count, find)
+    bits = _I64(0)
     for p in range(PANELS):
         _store(builder, builder.and_(found[p], ir.Constant(_INTS, [ONE - 1] * LANES)), label, 4 * LANES * p)
         _store(builder, limits[p], bar, 4 * LANES * p)
@@ -151,6 +132,6 @@ def label_narrow(
     signature = types.int64(*[types.int64] * 5, *[types.float32] * 4, *[types.int64] * 4)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return by_depth(builder, arguments[-1], lambda d: _labelled(builder, arguments, d), _ZERO)
+        return by_depth(builder, arguments[-1], lambda d: _labelled(builder, arguments, d), _I64(0))
 
     return signature, emit

@@ -17,22 +17,11 @@ from numba.extending import intrinsic
 
 from gpukm.kernels.accumulate_numba import ROUND, spill
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.transpose_numba import by_depth
-from gpukm.kernels.vectors_numba import _F32, _I32, _I64
+from gpukm.kernels.transpose_numba import _F64, as_doubles, by_depth
+from gpukm.kernels.vectors_numba import _I32, _I64, _at, _load, _splat, _store
 
 SIDE, DEEP, TWICE = 4, 3, 2  # rows; limbs that hold almost every D; sums of each cluster
-_F64 = ir.DoubleType()
 _DOUBLES, _CELLS = ir.VectorType(_F64, SIDE), ir.VectorType(_I64, SIDE)
-
-
-def _pointer(builder: Any, address: Any, kind: Any) -> Any:
-    return builder.inttoptr(address, ir.PointerType(kind))
-
-
-def _load(builder: Any, address: Any, kind: Any) -> Any:
-    value = builder.load(_pointer(builder, address, kind))
-    value.align = 4
-    return value
 
 
 def _turned(builder: Any, vectors: list[Any]) -> list[Any]:
@@ -50,8 +39,7 @@ def _rows(builder: Any, first: Any, kind: Any, d: int) -> list[Any]:
     """SIDE rows of d features of `kind` as doubles, zeros after them."""
     out, order = [], ir.Constant(ir.VectorType(_I32, SIDE), [min(lane, d) for lane in range(SIDE)])
     for row in range(SIDE):
-        address = builder.add(first, _I64((8 if kind is _F64 else 4) * d * row))
-        values = _load(builder, address, ir.VectorType(kind, d))
+        values = _load(builder, first, (8 if kind is _F64 else 4) * d * row, ir.VectorType(kind, d))
         if kind is not _F64:
             values = builder.fpext(values, ir.VectorType(_F64, d))
         out.append(builder.shuffle_vector(values, ir.Constant(values.type, [0.0] * d), order))
@@ -63,20 +51,20 @@ def _added(builder: Any, rows: list[Any], arguments: Any, d: int) -> Any:
     _, _, labels, centroids, scale, bits, cells, _ = arguments
     owns, squares = [], []
     for row, values in enumerate(rows):
-        label = builder.sext(_load(builder, builder.add(labels, _I64(4 * row)), _I32), _I64)
-        owns.append(builder.mul(label, _I64(8 * SIDE)))
-        off = builder.fsub(values, _load(builder, builder.add(centroids, owns[-1]), _DOUBLES))
+        owns.append(builder.sext(_load(builder, labels, 4 * row, _I32), _I64))
+        off = builder.fsub(values, _load(builder, _at(builder, centroids, owns[-1], 8 * SIDE), 0, _DOUBLES))
         squares.append(builder.fmul(off, off))
     features = _turned(builder, squares)[:d]
     D = features[0]
     for more in features[1:]:
         D = builder.fadd(D, more)
 
-    def splat(scalar: Any) -> Any:
-        one_lane = builder.insert_element(ir.Constant(_DOUBLES, ir.Undefined), scalar, _I32(0))
-        return builder.shuffle_vector(one_lane, one_lane, ir.Constant(ir.VectorType(_I32, SIDE), [0] * SIDE))
-
-    rest, factor, big, limbs = builder.fmul(D, splat(scale)), splat(bits), ir.Constant(_DOUBLES, [ROUND] * SIDE), []
+    rest, factor, big, limbs = (
+        builder.fmul(D, _splat(builder, scale, _DOUBLES)),
+        _splat(builder, bits, _DOUBLES),
+        ir.Constant(_DOUBLES, [ROUND] * SIDE),
+        [],
+    )
     for _ in range(DEEP):
         rounded = builder.fadd(rest, big)
         limbs.append(builder.sub(builder.bitcast(rounded, _CELLS), builder.bitcast(big, _CELLS)))
@@ -85,8 +73,8 @@ def _added(builder: Any, rows: list[Any], arguments: Any, d: int) -> Any:
 
     turned = _turned(builder, [*limbs, ir.Constant(_CELLS, [0] * SIDE)])
     for row, (own, terms) in enumerate(zip(owns, turned, strict=True)):
-        at = builder.add(builder.add(cells, builder.mul(own, _I64(TWICE))), _I64(8 * SIDE * (row % TWICE)))
-        builder.store(builder.add(_load(builder, at, _CELLS), terms), _pointer(builder, at, _CELLS)).align = 8
+        at, offset = _at(builder, cells, own, 8 * SIDE * TWICE), 8 * SIDE * (row % TWICE)
+        _store(builder, builder.add(_load(builder, at, offset, _CELLS), terms), at, offset)
     return builder.zext(builder.bitcast(left, ir.IntType(SIDE)), _I64)
 
 
@@ -114,18 +102,7 @@ def add_spread(
         first, itemsize, depth = arguments[0], arguments[1], arguments[-1]
 
         def one(d: int) -> Any:
-            wide, narrow, both = (builder.append_basic_block(name) for name in ("double", "single", "both"))
-            builder.cbranch(builder.icmp_signed("==", itemsize, _I64(8)), wide, narrow)
-            loaded = []
-            for block, kind in (wide, _F64), (narrow, _F32):
-                builder.position_at_end(block)
-                loaded.append(_rows(builder, first, kind, d))
-                builder.branch(both)
-            builder.position_at_end(both)
-            rows = [builder.phi(_DOUBLES) for _ in range(SIDE)]
-            for row, *values in zip(rows, *loaded, strict=True):
-                row.add_incoming(values[0], wide)
-                row.add_incoming(values[1], narrow)
+            rows = as_doubles(builder, itemsize, lambda kind: _rows(builder, first, kind, d))
             return _added(builder, rows, arguments, d)
 
         return by_depth(builder, depth, one, _I64(0))

@@ -17,14 +17,10 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.vectors_numba import _I32, _I64
+from gpukm.kernels.vectors_numba import _I32, _I64, _address
 
 NEXT, DONE, STOP, SIZE = 0, 8, 16, 24  # on cache lines of their own
 PATIENCE = 1 << 12  # looks at the board before the processor is offered to others: some microseconds
-
-
-def _pointer(builder: Any, address: Any) -> Any:
-    return builder.inttoptr(address, ir.PointerType(_I64))
 
 
 @intrinsic
@@ -32,7 +28,7 @@ def load(typing: Any, address: Any) -> Any:
     """The int64 at an address, and all that was written before it was stored."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load_atomic(_pointer(builder, arguments[0]), "acquire", 8)
+        return builder.load_atomic(_address(builder, arguments[0], 0, _I64), "acquire", 8)
 
     return types.int64(types.int64), emit
 
@@ -42,7 +38,7 @@ def publish(typing: Any, address: Any, value: Any) -> Any:
     """Store an int64, after all that was written before."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store_atomic(arguments[1], _pointer(builder, arguments[0]), "release", 8)
+        builder.store_atomic(arguments[1], _address(builder, arguments[0], 0, _I64), "release", 8)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), emit
@@ -54,7 +50,7 @@ def raised(typing: Any, address: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         one = ir.Constant(_I64, 1)
-        return builder.atomic_rmw("add", _pointer(builder, arguments[0]), one, "acq_rel")
+        return builder.atomic_rmw("add", _address(builder, arguments[0], 0, _I64), one, "acq_rel")
 
     return types.int64(types.int64), emit
 

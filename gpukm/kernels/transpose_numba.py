@@ -11,9 +11,23 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from gpukm.kernels.vectors_numba import _F32, _FLOATS, _I32, _I64, LANES, ROWS, _load, _splat, _store
+from gpukm.kernels.vectors_numba import (
+    _F32,
+    _FLOATS,
+    _I32,
+    _I64,
+    LANES,
+    ROWS,
+    _at,
+    _counted,
+    _less,
+    _load,
+    _splat,
+    _store,
+)
 
 QUAD = 4  # features that `transpose` takes at once
+_F64 = ir.DoubleType()
 
 
 def by_depth(builder: Any, depth: Any, emit: Callable[[int], Any], nothing: Any) -> Any:
@@ -29,6 +43,23 @@ def by_depth(builder: Any, depth: Any, emit: Callable[[int], Any], nothing: Any)
     out = builder.phi(nothing.type)
     for value, block in results:
         out.add_incoming(value, block)
+    return out
+
+
+def as_doubles(builder: Any, itemsize: Any, load: Callable[[Any], list[Any]]) -> list[Any]:
+    """Emit what `load` gives for rows of float64, where `itemsize` is 8, or of float32: vectors of the same types."""
+    wide, narrow, both = (builder.append_basic_block(name) for name in ("double", "single", "both"))
+    builder.cbranch(builder.icmp_signed("==", itemsize, _I64(8)), wide, narrow)
+    loaded = []
+    for block, kind in (wide, _F64), (narrow, _F32):
+        builder.position_at_end(block)
+        loaded.append(load(kind))
+        builder.branch(both)
+    builder.position_at_end(both)
+    out = [builder.phi(value.type) for value in loaded[0]]
+    for phi, *values in zip(out, *loaded, strict=True):
+        phi.add_incoming(values[0], wide)
+        phi.add_incoming(values[1], narrow)
     return out
 
 
@@ -129,9 +160,9 @@ def transpose_narrow_float64(typing: Any, rows: Any, shift: Any, scale: Any, out
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         rows, shift, scale, out, depth = arguments
-        doubles = ir.VectorType(ir.DoubleType(), LANES)
+        doubles = ir.VectorType(_F64, LANES)
         factor = _splat(builder, scale, doubles)
-        centre = _load(builder, shift, 0, ir.VectorType(ir.DoubleType(), QUAD))
+        centre = _load(builder, shift, 0, ir.VectorType(_F64, QUAD))
 
         def turn(d: int) -> Any:
             vectors = []
@@ -159,28 +190,18 @@ def extremes_narrow(typing: Any, rows: Any, blocks: Any, lows: Any, highs: Any, 
         rows, blocks, lows, highs, depth = arguments
 
         def compare(d: int) -> Any:
-            entry, loop, last = builder.block, *(builder.append_basic_block(name) for name in ("blocks", "end"))
-            begun = [_load(builder, rows, 4 * LANES * i, _FLOATS) for i in range(d)]
-            builder.branch(loop)
-            builder.position_at_end(loop)
-            count, at = builder.phi(_I64), builder.phi(_I64)
-            least, greatest = ([builder.phi(_FLOATS) for _ in range(d)] for _ in range(2))
-            values = [_load(builder, at, 4 * LANES * i, _FLOATS) for i in range(d)]
-            lower = [builder.select(builder.fcmp_ordered("<", v, a), v, a) for v, a in zip(values, least, strict=True)]
-            upper = [
-                builder.select(builder.fcmp_ordered(">", v, a), v, a) for v, a in zip(values, greatest, strict=True)
-            ]
-            fewer = builder.sub(count, ir.Constant(_I64, 1))
-            further = builder.add(at, ir.Constant(_I64, 4 * LANES * d))
-            starts, after = [blocks, rows, *begun, *begun], [fewer, further, *lower, *upper]
-            for phi, start, following in zip((count, at, *least, *greatest), starts, after, strict=True):
-                phi.add_incoming(start, entry)
-                phi.add_incoming(following, loop)
-            builder.cbranch(builder.icmp_signed(">", fewer, ir.Constant(_I64, 0)), loop, last)
-            builder.position_at_end(last)
-            for i in range(d):
-                _store(builder, lower[i], lows, 4 * LANES * i)
-                _store(builder, upper[i], highs, 4 * LANES * i)
+            def widen(i: Any, found: list[Any]) -> list[Any]:
+                block = _at(builder, rows, i, 4 * LANES * d)
+                values = [_load(builder, block, 4 * LANES * j, _FLOATS) for j in range(d)]
+                least = [_less(builder, v, a) for v, a in zip(values, found[:d], strict=True)]
+                more = [builder.fcmp_ordered(">", v, a) for v, a in zip(values, found[d:], strict=True)]
+                return least + [builder.select(*each) for each in zip(more, values, found[d:], strict=True)]
+
+            begun = [_load(builder, rows, 4 * LANES * j, _FLOATS) for j in range(d)]
+            found = _counted(builder, begun + begun, 1, blocks, widen)
+            for j in range(d):
+                _store(builder, found[j], lows, 4 * LANES * j)
+                _store(builder, found[d + j], highs, 4 * LANES * j)
             return context.get_dummy_value()
 
         return by_depth(builder, depth, compare, context.get_dummy_value())

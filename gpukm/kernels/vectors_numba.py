@@ -57,7 +57,31 @@ def _store(builder: Any, value: Any, base: Any, offset: int) -> None:
 
 def _splat(builder: Any, scalar: Any, kind: Any) -> Any:
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_I32, kind.count), [0] * kind.count))
+
+
+def _less(builder: Any, a: Any, b: Any) -> Any:
+    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+
+def _at(builder: Any, address: Any, index: Any, size: int) -> Any:
+    return builder.add(address, builder.mul(index, ir.Constant(_I64, size)))
+
+
+def _counted(builder: Any, begun: list[Any], step: int, last: Any, body: Any) -> list[Any]:
+    """Emit ``for i in range(0, last, step): values = body(i, values)``, at least once; returns the last values."""
+    entry, loop, done = builder.block, *(builder.append_basic_block(name) for name in ("loop", "done"))
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    zero = ir.Constant(_I64, 0)
+    i, values = builder.phi(_I64), [builder.phi(value.type) for value in begun]
+    after = [builder.add(i, ir.Constant(_I64, step)), *body(i, values)]
+    for phi, start, following in zip((i, *values), (zero, *begun), after, strict=True):
+        phi.add_incoming(start, entry)
+        phi.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed("<", after[0], last), loop, done)
+    builder.position_at_end(done)
+    return after[1:]
 
 
 def _fma(builder: Any, kind: Any) -> Any:
@@ -94,26 +118,16 @@ def least_of(typing: Any, values: Any, count: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         values, count = arguments
-        entry, loop, done = builder.block, *(builder.append_basic_block(name) for name in ("least", "all"))
-        begun = _load(builder, values, 0, _FLOATS)
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        left, at, least = builder.phi(_I64), builder.phi(_I64), builder.phi(_FLOATS)
-        more = _load(builder, at, 0, _FLOATS)
-        after = builder.select(builder.fcmp_ordered("<", more, least), more, least)
-        fewer = builder.sub(left, ir.Constant(_I64, LANES))
-        further = builder.add(at, ir.Constant(_I64, 4 * LANES))
-        for phi, start, following in (left, count, fewer), (at, values, further), (least, begun, after):
-            phi.add_incoming(start, entry)
-            phi.add_incoming(following, loop)
-        builder.cbranch(builder.icmp_signed(">", fewer, ir.Constant(_I64, 0)), loop, done)
-        builder.position_at_end(done)
+
+        def compare(i: Any, least: list[Any]) -> list[Any]:
+            return [_less(builder, _load(builder, _at(builder, values, i, 4), 0, _FLOATS), least[0])]
+
+        (after,) = _counted(builder, [_load(builder, values, 0, _FLOATS)], LANES, count, compare)
         width = LANES
         while width > 1:  # the upper half against the lower
             width //= 2
             order = ir.Constant(ir.VectorType(_I32, LANES), [(lane + width) % LANES for lane in range(LANES)])
-            other = builder.shuffle_vector(after, after, order)
-            after = builder.select(builder.fcmp_ordered("<", other, after), other, after)
+            after = _less(builder, builder.shuffle_vector(after, after, order), after)
         return builder.extract_element(after, ir.Constant(_I32, 0))
 
     return types.float32(types.int64, types.int64), emit
@@ -180,7 +194,7 @@ def _keep_least(builder: Any, scores: list[list[Any]], numbers: list[Any], best:
             score = scores[u][p]
             nearer = builder.fcmp_ordered("<", score, least)
             loser = builder.select(nearer, least, score)
-            runner_up = builder.select(builder.fcmp_ordered("<", loser, runner_up), loser, runner_up)
+            runner_up = _less(builder, loser, runner_up)
             least = builder.select(nearer, score, least)
             winner = builder.select(nearer, names[u], winner)
         for value, address in ((least, best), (runner_up, second), (winner, label)):
@@ -251,23 +265,19 @@ def square_strip(typing: Any, rows: Any, operand: Any, out: Any, depth: Any) -> 
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         rows, operand, out, depth = arguments
-        entry, loop, done = builder.block, *(builder.append_basic_block(name) for name in ("squares", "lengths"))
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        f, x, c, *sums = *(builder.phi(_I64) for _ in range(3)), *(builder.phi(_FLOATS) for _ in range(PANELS))
-        more = _splat(builder, _load(builder, c, 0, _F32), _FLOATS)
-        vectors = [builder.fadd(_load(builder, x, 4 * LANES * p, _FLOATS), more) for p in range(PANELS)]
-        longer = [builder.call(_fma(builder, _FLOATS), [v, v, s]) for v, s in zip(vectors, sums, strict=True)]
-        steps = ((f, 1), (x, 4 * ROWS), (c, 4))
-        following = [builder.add(value, ir.Constant(_I64, by)) for value, by in steps]
-        begun = [ir.Constant(_I64, 0), rows, operand, *[ir.Constant(_FLOATS, [0.0] * LANES)] * PANELS]
-        for phi, start, after in zip((f, x, c, *sums), begun, (*following, *longer), strict=True):
-            phi.add_incoming(start, entry)
-            phi.add_incoming(after, loop)
-        builder.cbranch(builder.icmp_signed("<", following[0], depth), loop, done)
-        builder.position_at_end(done)
-        for p in range(PANELS):
-            _store(builder, longer[p], out, 4 * LANES * p)
+        multiply_add = _fma(builder, _FLOATS)
+
+        def add(f: Any, sums: list[Any]) -> list[Any]:
+            features, longer = _at(builder, rows, f, 4 * ROWS), []
+            more = _splat(builder, _load(builder, _at(builder, operand, f, 4), 0, _F32), _FLOATS)
+            for p in range(PANELS):
+                value = builder.fadd(_load(builder, features, 4 * LANES * p, _FLOATS), more)
+                longer.append(builder.call(multiply_add, [value, value, sums[p]]))
+            return longer
+
+        zeros = [ir.Constant(_FLOATS, [0.0] * LANES)] * PANELS
+        for p, length in enumerate(_counted(builder, zeros, 1, depth, add)):
+            _store(builder, length, out, 4 * LANES * p)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, types.int64), emit
