@@ -95,7 +95,7 @@ class Blocks:
     @property
     def _in_place(self) -> bool:
         """Whether blocks are views of the rows as they are."""
-        return is_numpy(self._xp) and self._X.dtype == self.dtype and self._X.flags.c_contiguous
+        return isinstance(self._X, np.ndarray) and self._X.dtype == self.dtype and self._X.flags.c_contiguous
 
     def _visit_evenly(self, task: Callable[[int, int, dict], Any], scratch: LifoQueue) -> list[Any]:
         """`visit` with one block for each thread, however long: for tasks that take little memory, of rows in place."""
@@ -124,7 +124,9 @@ class Blocks:
         if rows is None:
             rows = min(max(VISIT // self.n_features, 64), own // (48 * (self.n_features + 1)), BLOCK_ROWS)
         least = max(LEAST // self.n_features, 2048) if least is None else least
-        rows = min(rows, own // (8 * self.n_features), max(-(-(last - first) // (4 * self._threads)), least))
+        if not self._in_place:
+            rows = min(rows, own // (8 * self.n_features))
+        rows = min(rows, max(-(-(last - first) // (4 * self._threads)), least))
         rows = -(-(self._block_rows or max(rows, 1)) // self._multiple) * self._multiple
         return self._run(task, first, last, rows, pool)
 

@@ -139,41 +139,40 @@ class ArraySource(Measured):
                 return Step(sums, *ran.counts[0].tolist())
         scorer = kernels.Scorer.of(self.frame, centroids, self.engine)
         rows = kernels.block_rows(k, self.n_features, self._memory // self._threads)
-        known = self._slack is not None
-        slack = np.empty(self.n_samples, np.float32) if self._slack is None and self.engine == "numpy" else self._slack
+        if self._slack is None and self.engine == "numpy":
+            self._slack = np.full(self.n_samples, -1, np.float32)
 
         def visit(start: int, stop: int, scratch: dict) -> tuple[int, int, int]:
             if "sums" not in scratch:
                 scratch["sums"] = sums_like(grid, k)
-            X = self.block(start, stop)
-            if slack is not None and not known:
-                slack[start:stop] = self.frame.slack(X)
             return kernels.lloyd_step(
-                X,
+                self.block(start, stop),
                 self._xp,
                 scorer,
                 self._labels[start:stop],
                 scratch["sums"],
                 weights=self._weights(start, stop),
                 rows=rows,
-                slack=None if slack is None else slack[start:stop],
+                slack=None if self._slack is None else self._slack[start:stop],
                 around=self._around(start, stop),
                 bounds=bounds.part(start, stop) if is_numpy(self._xp) else None,
                 scratch=scratch,
             )
 
         pool: LifoQueue = LifoQueue()
-        if bounds.by_cluster:
-            visits = self._visit_evenly(visit, pool)
-        else:
-            least = PRODUCTS // kernels.row_products(k, self.n_features)
-            visits = self.visit(visit, rows=LONG, scratch=pool, least=max(least, 1))
+        visits = self._visit_evenly(visit, pool) if bounds.by_cluster else self._visit_labelling(visit, pool, k)
         changed, undecided, _ = np.sum(visits, axis=0)
         bounds.finish()
         while not pool.empty():
-            sums.add(pool.get()["sums"])
-        self._sums, self._slack, self._halfway = sums, slack, False
+            own = pool.get()
+            sums.add(kernels.move_held(self._xp, own["sums"], own))
+        self._sums, self._halfway = sums, False
         return Step(sums, int(changed), int(undecided))
+
+    def _visit_labelling(self, visit: Callable[[int, int, dict], Any], pool: LifoQueue, n_clusters: int) -> list[Any]:
+        """`visit` with blocks that suit tasks which compare all rows with the centroids."""
+        least = PRODUCTS // kernels.row_products(n_clusters, self.n_features)
+        return self.visit(visit, rows=LONG, scratch=pool, least=max(least, 1))
 
     def _follow(self, centroids: NDArray) -> bool:
         """Whether the next step, for `centroids`, is one with bounds."""
@@ -232,9 +231,9 @@ class ArraySource(Measured):
         labels = np.empty(self.n_samples, np.int32)
 
         def visit(start: int, stop: int, scratch: dict) -> None:
-            kernels.assign(self.block(start, stop), self._xp, scorer, None, labels[start:stop], scratch)
+            kernels.assign(self.block(start, stop), self._xp, scorer, None, labels[start:stop], scratch, rows=rows)
 
-        self.visit(visit, rows=rows)
+        self._visit_labelling(visit, LifoQueue(), len(centroids))
         return labels
 
     def sizes(self, labels: NDArray[np.int32], n_clusters: int) -> NDArray[np.int64]:

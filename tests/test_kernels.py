@@ -242,7 +242,7 @@ def test_more_than_2_to_the_31_elements():
     frame = kernels.Frame(np.zeros(d, np.float32), 1.0, 16)
     scorer = kernels.Scorer.of(frame, C, source.engine)
     labels = np.empty(100, np.int32)
-    kernels.assign(source.block(n - 100, n), np, scorer, None, labels, {})
+    kernels.assign(source.block(n - 100, n), np, scorer, None, labels, {}, rows=64)
     assert np.array_equal(labels, (X[n - 100 :, 0] > 105).astype(np.int32))
 
 

@@ -18,7 +18,7 @@ from gpukm.kernels.diffuse import diffuse
 from gpukm.kernels.engine import FEW, MANY, cuda_works, engine_name, gpu
 from gpukm.kernels.hashing import hash_rows, mix
 from gpukm.kernels.inertia import add_inertia, all_distances, own_distances
-from gpukm.kernels.lloyd_step import lloyd_step
+from gpukm.kernels.lloyd_step import lloyd_step, move_held
 from gpukm.kernels.potential import Potential
 from gpukm.kernels.potential_csr import PotentialCSR
 from gpukm.kernels.sample import sample
@@ -58,6 +58,7 @@ __all__ = [
     "hash_rows",
     "lloyd_step",
     "mix",
+    "move_held",
     "own_distances",
     "own_distances_csr",
     "put_back",

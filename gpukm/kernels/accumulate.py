@@ -61,6 +61,13 @@ def accumulate(
         old = np.full(m, -1, np.int32) if old_labels is None else old_labels
         accumulate_numba.accumulate(X, labels, old, weights, sums)
         return
+    k = sums.store.shape[1]
+    if _cluster_by_cluster(m, d, k):  # sorted as they are, not each of their limbs
+        order = _sorted(labels, k)
+        X = np.take(X, order, axis=0, out=buffer(scratch, "sorted", (m, d), X.dtype), mode="clip")
+        labels = labels[order]
+        old_labels = None if old_labels is None else old_labels[order]
+        weights = None if weights is None else weights[order]
     # Columns first: narrow rows are transposed, so that loops run along m; wide ones are viewed, and loops run along d.
     T = buffer(scratch, "terms", (d, m), np.float64) if d < NARROW else buffer(scratch, "terms", (m, d), np.float64).T
     scale = 1 / sums.grid.unit(0)
@@ -68,7 +75,8 @@ def accumulate(
         for own, sign in ((labels, 1), (old_labels, -1)):
             if own is not None:
                 sums.limb(0)[:, d] += sign * int(scale[d]) * np.bincount(own, minlength=sums.store.shape[1])
-        np.multiply(X.T, scale[:d, None], out=T, dtype=np.float64)
+        T[...] = X.T
+        T *= scale[:d, None]
         if sums.grid.whole:
             _add(T, sums.limb(0)[:, :d], labels, old_labels, scratch)
         else:
@@ -176,18 +184,30 @@ def _add_signed(q: NDArray[np.float64], target: NDArray[np.int64], labels: NDArr
     elif c < NARROW:
         for j, row in enumerate(q):
             target[:, j] += sign * np.bincount(labels, row, k).astype(np.int64)
-    elif c * m < LOOP * k:
+    elif not _cluster_by_cluster(m, c, k):
         keys = buffer(scratch, "keys", (m, c), np.intp)
         np.add(labels.astype(np.intp)[:, None] * c, np.arange(c), out=keys)
         target += sign * np.bincount(keys.ravel(), q.T.ravel(), k * c).astype(np.int64).reshape(k, c)
     else:
-        order = np.argsort(labels.astype(np.uint16) if k <= 1 << 16 else labels, kind="stable")  # 16 bits: by radix
-        rows = np.take(q.T, order, axis=0, out=buffer(scratch, "ordered", (m, c), np.float64), mode="clip")
-        ends = np.searchsorted(labels[order], np.arange(k + 1)).tolist()
+        rows = q.T
+        if (labels[1:] < labels[:-1]).any():
+            order = _sorted(labels, k)
+            rows = np.take(rows, order, axis=0, out=buffer(scratch, "ordered", (m, c), np.float64), mode="clip")
+            labels = labels[order]
+        ends = np.searchsorted(labels, np.arange(k + 1)).tolist()
         ones, parts = np.ones(m), np.empty((k, c))
         for label in range(k):
             np.matmul(ones[ends[label] : ends[label + 1]], rows[ends[label] : ends[label + 1]], out=parts[label])
         target += sign * parts.astype(np.int64)
+
+
+def _cluster_by_cluster(m: int, c: int, k: int) -> bool:
+    """Whether m rows of c values, of k clusters, are added by a reduction for each."""
+    return 1 < k <= 2 * m and c >= NARROW and c * m >= LOOP * k
+
+
+def _sorted(labels: NDArray, k: int) -> NDArray[np.intp]:
+    return np.argsort(labels.astype(np.uint16) if k <= 1 << 16 else labels, kind="stable")  # 16 bits: by radix
 
 
 def _accumulate_array_api(

@@ -17,16 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm._arrays import from_numpy, is_numpy, to_numpy
-from gpukm.exact import TINY, U32, U64, buffer, gamma, margin, squared_distances
+from gpukm.exact import TINY, U32, U64, buffer, margin
 from gpukm.kernels.bounds import FARTHEST, NEVER, Part
+from gpukm.kernels.settle import Several, taken
 
 Array = Any
 NUMBERS = np.arange(255, dtype=np.uint8)[:, None]  # of the centroids of a group; 255 of them count without overflow
 NARROW = 12  # up to here rows are transposed and centred into a buffer, with a row of ones; above, BLAS reads X itself
-FEW = 40  # clusters, of which the scores of a row cost less than some copies of it
+FEW = 256  # clusters, of which the scores of a row cost less than some copies of it
 SCORES = 1 << 20  # scores a block: smaller ones fit caches better, but threads then meet too often
+UNKNOWN = np.full(1, -1, np.float32)
 FAR = 2.0**60  # centroids this far off (in the frame's scale) would overflow float32 scores: D alone settles
-PAIRS = 1 << 17  # float64 elements a settling step may hold
 
 
 @dataclass(frozen=True)
@@ -148,35 +149,56 @@ def assign(
     labels: NDArray[np.int32],
     scratch: dict,
     bounds: Part | None = None,
+    *,
+    rows: int,
+    some: NDArray[np.intp] | None = None,
 ) -> int:
-    """Label one block of rows: choose the formulation.
+    """Label rows: choose the formulation.
 
     Parameters
     ----------
-    X : (m, d) C-contiguous block in the compute dtype, of namespace `xp`
+    X : (m, d) C-contiguous rows in the compute dtype, of namespace `xp`
     scorer : the centroids
-    slack : (m,) float32 from ``scorer.frame.slack``, for the reference engine; computed here when None
+    slack : (m,) float32 from ``scorer.frame.slack``, for the reference engine, written where it is -1; may be None
     labels : (m,) int32 NumPy, written
-    scratch : buffers kept between blocks, one dict a thread
+    scratch : buffers kept between calls, one dict a thread
     bounds : whose limits are written, for the engines that keep some
+    rows : to score at once, from `block_rows`
+    some : numbers of the rows to label, ascending, for the reference engine; None for all
 
     Returns
     -------
     How many rows had to be settled.
     """
-    if scorer.hopeless:
-        rows, ks = np.divmod(np.arange(X.shape[0] * len(scorer.centroids)), len(scorer.centroids))
-        labels[...] = settle(to_numpy(X), scorer.centroids, rows, ks)
-        if bounds is not None:
-            bounds.limits[...] = NEVER
-        return int(X.shape[0])
-    if not is_numpy(xp):
-        return _block_array_api(X, xp, scorer, labels)
     if scorer.packed is not None:
         from gpukm.kernels import assign_numba as fast
 
         return fast.assign(X, scorer.packed, labels)
-    return _block_numpy(X, scorer, scorer.frame.slack(X) if slack is None else slack, labels, scratch, bounds)
+    several = Several(X, xp, scorer.centroids, labels)
+    count = X.shape[0] if some is None else len(some)
+    for start in range(0, count, rows):
+        part: Any = slice(start, min(start + rows, count)) if some is None else some[start : start + rows]
+        own_labels, own_bounds = labels[part], None if bounds is None else bounds.of(part)
+        block = X[part, :] if some is None else taken(X, xp, part, scratch)
+        if scorer.hopeless:
+            found, near = np.arange(len(own_labels)), np.ones((len(scorer.centroids), len(own_labels)), np.bool_)
+            if own_bounds is not None:
+                own_bounds.limits[...] = NEVER
+        elif is_numpy(xp):
+            own_slack = UNKNOWN if slack is None else slack[part]
+            if own_slack[0] < 0:
+                own_slack = scorer.frame.slack(block)
+                if slack is not None:
+                    slack[part] = own_slack
+            found, near = _block_numpy(block, scorer, own_slack, own_labels, scratch, own_bounds)
+        else:
+            found, near = _block_array_api(block, xp, scorer, own_labels)
+        if some is not None:  # copies so far
+            labels[part] = own_labels
+            if bounds is not None and own_bounds is not None:
+                bounds.limits[part], bounds.reach[part] = own_bounds.limits, own_bounds.reach
+        several.add(found + start if some is None else part[found], near)
+    return several.settle()
 
 
 def block_rows(n_clusters: int, n_features: int, max_memory: int) -> int:
@@ -209,8 +231,8 @@ def _block_numpy(
     labels: NDArray[np.int32],
     scratch: dict,
     bounds: Part | None,
-) -> int:
-    """Labels from scores: certified where one centroid is near enough, settled where several are."""
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Label the rows that one centroid is near enough to; returns the others and which centroids are, (k, others)."""
     S = scores(X, scorer, scratch)
     k, m = S.shape
     least = np.minimum.reduce(S, axis=0)
@@ -221,65 +243,38 @@ def _block_numpy(
     threshold += least
     near = np.less_equal(S, threshold, out=buffer(scratch, "near", (k, m), np.bool_))
     open_rows = _label(near, labels, scratch)
-    if len(open_rows):
-        several = np.take(near, open_rows, axis=1)
-        ks, which = np.divmod(np.flatnonzero(several), len(open_rows))
-        order = np.argsort(which.astype(np.uint16), kind="stable")  # by row, then by centroid; 16 bits sort by radix
-        labels[open_rows] = settle(X, scorer.centroids, open_rows[which[order]], ks[order])
     if bounds is not None:
-        np.copyto(S, FARTHEST, where=near)
+        S[labels, np.arange(m)] = FARTHEST
         second = np.minimum.reduce(S, axis=0)
         second[open_rows] = threshold[open_rows]
         bounds.write(labels, second, threshold, slack, X.shape[1])
-    return len(open_rows)
+    return open_rows, np.take(near, open_rows, axis=1)
 
 
 def _label(near: NDArray[np.bool_], labels: NDArray[np.int32], scratch: dict) -> NDArray[np.intp]:
-    """Write the number of the one centroid that is near each row of `near` (k, m); return the rows that have several.
+    """Write the number of the one centroid near each row of `near` (k, m), 0 for rows with several; return those.
 
     Bytes are counted and combined by the vector; that is five times as fast as searching for positions.
     """
-    k, m = near.shape
-    counts = np.zeros(m, np.int32)
-    labels[...] = 0
-    for first in range(0, k, len(NUMBERS)):
-        ones = near[first : first + len(NUMBERS)].view(np.uint8)
-        numbered = np.multiply(ones, NUMBERS[: len(ones)], out=buffer(scratch, "numbered", ones.shape, np.uint8))
-        count = np.add.reduce(ones, axis=0, dtype=np.uint8)
-        counts += count
-        labels += np.bitwise_or.reduce(numbered, axis=0)
-        if first:
-            labels += np.int32(first) * count
-    return np.flatnonzero(counts != 1)
+    counts, numbers = _count(near[: len(NUMBERS)], scratch)
+    for first in range(len(NUMBERS), len(near), len(NUMBERS)):
+        count, number = _count(near[first : first + len(NUMBERS)], scratch)
+        counts = counts + count.astype(np.int32)
+        numbers = numbers + (number + np.int32(first) * count)
+    labels[...] = numbers
+    open_rows = np.flatnonzero(counts != 1)
+    labels[open_rows] = 0
+    return open_rows
 
 
-def settle(X: NDArray, centroids: NDArray, rows: NDArray, ks: NDArray) -> NDArray[np.int32]:
-    """Labels by D of some rows of X (m, d), each the nearest of the centroids it is paired with in (rows, ks).
-
-    Pairs are ordered by row, then by centroid; labels come in the order of rows. D summed in any order is within
-    gamma_{d+2}(2^-53) of D, which leaves few pairs to compare by D itself, three times as slow.
-    """
-    limit = max(PAIRS // X.shape[1], 1)
-    stages = [(_any_order, 1 + 4 * gamma(X.shape[1] + 4, U64)), (squared_distances, 1.0)]
-    for distance, slack in stages:
-        parts = [slice(start, start + limit) for start in range(0, len(rows), limit)]
-        D = np.concatenate([distance(X[rows[part]].astype(np.float64), centroids[ks[part]]) for part in parts])
-        first = np.flatnonzero(np.diff(rows, prepend=-1))
-        least = np.minimum.reduceat(D, first) * slack
-        kept = np.flatnonzero(D <= np.repeat(least, np.diff(first, append=len(rows))))
-        rows, ks = rows[kept], ks[kept]
-        if len(rows) == len(first):
-            break
-    return ks[np.flatnonzero(np.diff(rows, prepend=-1))]
+def _count(near: NDArray[np.bool_], scratch: dict) -> tuple[NDArray, NDArray]:
+    """How many of at most 255 centroids are near each row, and the number of the one, (m,) uint8."""
+    ones = near.view(np.uint8)
+    numbered = np.multiply(ones, NUMBERS[: len(ones)], out=buffer(scratch, "numbered", ones.shape, np.uint8))
+    return np.add.reduce(ones, axis=0, dtype=np.uint8), np.bitwise_or.reduce(numbered, axis=0)
 
 
-def _any_order(X: NDArray[np.float64], C: NDArray) -> NDArray[np.float64]:
-    """(m,) D but for the order of the sum."""
-    T = X - C
-    return np.einsum("ij,ij->i", T, T)
-
-
-def _block_array_api(X: Array, xp: Any, scorer: Scorer, labels: NDArray[np.int32]) -> int:
+def _block_array_api(X: Array, xp: Any, scorer: Scorer, labels: NDArray[np.int32]) -> tuple[NDArray, NDArray]:
     """The same steps in array-API terms, in float64; the few undecided rows are settled on the host."""
     kappa = margin(X.shape[1], U64)
     shift = from_numpy(scorer.frame.shift.astype(np.float64), X)
@@ -291,7 +286,4 @@ def _block_array_api(X: Array, xp: Any, scorer: Scorer, labels: NDArray[np.int32
     near = (xp.min(S, axis=1) * (1 + 20 * kappa) + slack)[:, None] >= S
     labels[...] = to_numpy(xp.astype(xp.argmin(S, axis=1), xp.int32))
     (rows,) = xp.nonzero(xp.sum(xp.astype(near, xp.int32), axis=1) != 1)
-    if rows.shape[0]:
-        which, found = np.nonzero(to_numpy(xp.take(near, rows, axis=0)))
-        labels[to_numpy(rows)] = settle(to_numpy(xp.take(X, rows, axis=0)), scorer.centroids, which, found)
-    return int(rows.shape[0])
+    return to_numpy(rows), to_numpy(xp.take(near, rows, axis=0)).T
