@@ -43,8 +43,10 @@ class Several:
         """Write the labels; returns how many rows had to be settled so far."""
         if self._held:
             rows, near = np.concatenate(self._rows), np.concatenate(self._near, axis=1)
-            which, ks = np.nonzero(np.ascontiguousarray(near.T))  # by row, then by centroid
-            self._labels[rows] = self._nearest(rows[which], ks)
+            ks, which = np.divmod(np.flatnonzero(near), len(rows))
+            short = which.astype(np.uint16) if len(rows) <= 1 << 16 else which  # 16 bits sort by radix
+            order = np.argsort(short, kind="stable")  # by row, then by centroid
+            self._labels[rows] = self._nearest(rows[which[order]], ks[order])
             self._settled += len(rows)
             self._rows, self._near, self._held = [], [], 0
         return self._settled
