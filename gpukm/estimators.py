@@ -74,7 +74,7 @@ class KMeans(FittingCentroids):
         Called with each `Iteration` of each run; something true ends the run.
     refine : {"random-swap", "hartigan-wong"} or None, default=None
         A search that goes on from the best run and never raises the inertia: "random-swap" moves one centroid at a time
-        elsewhere, followed by Lloyd's iterations, until 50 moves in a row are in vain (`gpukm.random_swap`);
+        elsewhere, followed by Lloyd's iterations, until 75 moves in a row are in vain (`gpukm.random_swap`);
         "hartigan-wong" moves one row at a time, as that algorithm does. `max_iter` counts anew.
     checkpoint : str, path or None, default=None
         A file for the state of a fit, replaced atomically. Where it exists, fit goes on from it to the bits that it

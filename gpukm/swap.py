@@ -8,7 +8,9 @@ size were all found within 15 swaps in 14 of 15 runs; with one row a swap and th
 
 Fränti judges a swap after two iterations. Where clusters overlap, a quarter of the swaps that pay are not yet ahead by
 then: those that come near enough, fast enough, are given more. With that, of 60 runs on 30 clusters of very unequal
-sizes 48 found the best in 250 iterations instead of 35, and 55 with twice the rows of k-means++ to choose from.
+sizes 48 found the best in 250 iterations instead of 35, and 55 with twice the rows of k-means++ to choose from. To
+find a place takes longer than to judge a swap, so several centroids are tried for each: in equal time, 97 % of 150 runs
+on such clusters found the best instead of 91 %.
 
 Every decision rests on exact sums and the exact distance, so the search is the same on every engine, with any chunking.
 """
@@ -28,8 +30,9 @@ from gpukm.sources import Iteration
 
 Source = Any  # a SampleSource that can make potentials
 
-PATIENCE = 50  # swaps in vain after which a search without a budget ends; one in ten helps where a cluster is misplaced
+PATIENCE = 75  # swaps in vain after which a search without a budget ends; one in ten helps where a cluster is misplaced
 STEPS, MOST_STEPS = 2, 10  # Lloyd iterations after a swap before it is judged: Fränti's, and while it is promising
+LEAVING = 3  # centroids tried for one place
 PAIRS = 1 << 12  # of centroids, compared at once
 PROMISE = 2.0  # it is while what it lacks is less than so many times its last iteration's gain
 
@@ -82,18 +85,21 @@ def random_swap(
     try:
         potential = source.potential()
         state: _State | None = None
+        leaving: list[int] = []
         while not stopped and in_vain < patience and not late():
             if n_swaps is not None and tried >= n_swaps:
                 break
             if state is None:
-                state = _State.of(source, result)
+                state, leaving = _State.of(source, result), []
                 if not state.distances.any():
                     break
                 potential.start(state.distances)
+            if not leaving:
+                rows = source.rows(potential.draw(rng.random(trials)))
+                place, leaving = rows[potential.best(rows)], state.expendable(rng.random(LEAVING))
             tried, in_vain = tried + 1, in_vain + 1
-            rows = source.rows(potential.draw(rng.random(trials)))
             centroids = result.centroids.copy()
-            centroids[state.expendable(rng.random())] = rows[potential.best(rows)]
+            centroids[leaving.pop(0)] = place
             centroids, spread = _settle(source, centroids, state.spread)
             if spread <= state.spread:
                 continue
@@ -129,10 +135,11 @@ class _State:
         costs = merge_costs(sums.means(), sums.weights())
         return cls(source.own_distances(result.centroids, source.labels), _settle(source, result.centroids)[1], costs)
 
-    def expendable(self, fraction: float) -> int:
-        """A centroid, drawn by the inverse square of what losing it costs."""
+    def expendable(self, fractions: NDArray[np.float64]) -> list[int]:
+        """Different centroids, each drawn by the inverse square of what losing it costs."""
         running = self._running
-        return min(int(np.searchsorted(running, fraction * running[-1], side="right")), len(running) - 1)
+        drawn = np.searchsorted(running, fractions * running[-1], side="right")
+        return list(dict.fromkeys(np.minimum(drawn, len(running) - 1).tolist()))
 
 
 def merge_costs(means: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
