@@ -126,7 +126,7 @@ def random_swap(
         Moves to try: a budget that gives the same result everywhere.
     max_seconds : float or None, default=None
         Time for the whole call; the runs of `n_init` are finished in any case, and so is the move at hand. What is
-        found depends on the speed of the machine. Without either budget the search ends when 50 moves in a row were in
+        found depends on the speed of the machine. Without either budget the search ends when 75 moves in a row were in
         vain.
     sample_weight, init, n_init, max_iter, tol, verbose, random_state, device, max_memory, callback
         See `gpukm.KMeans`.
