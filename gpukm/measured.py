@@ -16,6 +16,7 @@ from gpukm.exact import Grid, Sums, check_range, sums_like
 from gpukm.sources import ColumnStats
 
 Array = Any
+LONG = 1 << 22  # values of a visit in which compiled code looks at rows in place: to hand out a block takes 0.1 ms
 SAMPLE = 128  # rows that tell where the others are
 
 
@@ -41,6 +42,11 @@ class Measured(Blocks):
         self._whole = False  # until the statistics know better
         self._grid: Grid | None = None
 
+    @property
+    def _long(self) -> int | None:
+        """Rows of a visit to which the engine's own code takes no memory; None where it does."""
+        return max(LONG // self.n_features, 64) if self.engine == "numba" and self._in_place else None
+
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(minimum, maximum) of each column, (d,) float64; raises ValueError on NaN, infinity or an unusable range."""
         if self._bounds is None:
@@ -57,7 +63,7 @@ class Measured(Blocks):
             return kernels.extremes(self.host_block(start, stop), self.engine)
 
         with np.errstate(invalid="ignore"):
-            lows, highs = zip(*self.visit(visit), strict=True)
+            lows, highs = zip(*self.visit(visit, rows=self._long), strict=True)
         low, high = np.min(lows, axis=0).astype(np.float64), np.max(highs, axis=0).astype(np.float64)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             self._raise_nonfinite()
@@ -128,7 +134,7 @@ class Measured(Blocks):
     def _collect(self, visit: Callable[[int, int, dict], Any]) -> Sums:
         """Run `visit` on all blocks and add up what each thread left in ``scratch["sums"]``."""
         pool: LifoQueue = LifoQueue()
-        self.visit(visit, scratch=pool)
+        self.visit(visit, rows=self._long, scratch=pool)
         return collected(pool)
 
     def _weights(self, start: int, stop: int) -> NDArray[np.float64] | None:

@@ -41,7 +41,7 @@ def accumulate(
 
     Parameters
     ----------
-    X : (m, d) block in the compute dtype, of namespace `xp`; m <= BLOCK_ROWS
+    X : (m, d) block in the compute dtype, of namespace `xp`; m <= BLOCK_ROWS, but for the Numba engine
     labels, old_labels : (m,) int32 in [0, k)
     sums : k clusters, d + 1 columns; changed in place
     weights : (m,) float64 or None for ones
@@ -49,7 +49,7 @@ def accumulate(
     """
     scratch = {} if scratch is None else scratch
     m, d = X.shape
-    assert m <= BLOCK_ROWS and len(labels) == m and len(sums.grid.exponents) == d + 1
+    assert (m <= BLOCK_ROWS or engine == "numba") and len(labels) == m and len(sums.grid.exponents) == d + 1
     if m == 0:
         return
     if not is_numpy(xp):

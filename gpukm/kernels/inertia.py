@@ -50,7 +50,7 @@ def add_inertia(
     scratch: dict,
     engine: str = "numpy",
 ) -> None:
-    """Add w D of each row of X (m, d), m <= BLOCK_ROWS, to the cluster of its label in `sums`."""
+    """Add w D of each row of X (m, d), m <= BLOCK_ROWS but for the Numba engine, to its label's cluster in `sums`."""
     if engine == "numba":
         from gpukm.kernels import inertia_numba
 
