@@ -37,7 +37,7 @@ class ArraySource(Measured):
     _labels: Array
     _sums: Sums | None
     _limits: kernels.Bounds
-    _halfway: bool  # whether a step was broken off
+    _halfway = False  # whether a step was broken off
     _counts: tuple[int, int] | None  # changed and undecided rows of a step that is done already
     _runner: Any = None  # of short steps
     _bounded = True  # whether a step is worth a look at bounds
@@ -219,6 +219,8 @@ class ArraySource(Measured):
 
     def reset(self) -> None:
         """Forget labels and sums: the next step starts anew."""
+        if self._halfway:
+            self._slack = None  # which may be that of some rows alone
         self._sums, self._halfway, self._counts = None, False, None
         self._labels = np.full(self.n_samples, -1, np.int32)
         self._limits = kernels.Bounds(self.n_samples, self.engine)

@@ -1,5 +1,7 @@
 """assign and lloyd_step against the oracle: every namespace, odd shapes, ties, offsets, extreme scales."""
 
+from importlib import import_module
+
 import numpy as np
 import oracle
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gpukm import kernels
+from gpukm import KMeans, kernels
 from gpukm.array_source import ArraySource
 from gpukm.exact import MAX_LIMBS, Grid, sums_like
 from gpukm.seeding import seed
@@ -258,6 +260,45 @@ def test_threads_do_not_matter(threads):
     assert np.array_equal(one.labels, many.labels)
     assert one.inertia(C, one.labels)[1] == many.inertia(C, many.labels)[1] == oracle.inertia(X, C)
     assert one.stats().totss == many.stats().totss
+
+
+@pytest.mark.parametrize("k", [2, 7, 300])
+def test_rows_that_are_held_back_do_not_matter(monkeypatch, k):
+    """However few open rows are settled at once, and however few moved rows are added: the same labels and sums."""
+    rng = np.random.default_rng(k)
+    X = rng.integers(-3, 4, (2000, 3)).astype(np.float32)
+    C = np.unique(X, axis=0)[:k]
+    expected = KMeans(len(C), init=C, n_init=1, max_iter=6, tol=0).fit(X)
+    monkeypatch.setattr(import_module("gpukm.kernels.settle"), "PAIRS", 5)
+    monkeypatch.setattr(import_module("gpukm.kernels.lloyd_step"), "VALUES", 60)
+    found = KMeans(len(C), init=C, n_init=1, max_iter=6, tol=0).fit(X)
+    assert np.array_equal(found.cluster_centers_, expected.cluster_centers_)
+    assert np.array_equal(found.labels_, expected.labels_)
+    assert np.array_equal(found.labels_, oracle.labels(X, found.cluster_centers_))
+
+
+def test_a_step_broken_off_leaves_no_margins_of_some_rows_behind(monkeypatch):
+    """The next one, in blocks of another length, finds those of the other rows."""
+    X = np.random.default_rng(0).integers(-3, 4, (3000, 3)).astype(np.float32)
+    C = np.unique(X, axis=0)[:90]
+    reference = import_module("gpukm.kernels.assign")
+    monkeypatch.setattr(reference, "SCORES", 2000)  # 512 rows of 90 scores, 1000 of 2
+    scores, calls = reference.scores, []
+
+    def broken(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return scores(*args)
+
+    source = ArraySource(X, dtype=np.float32, n_threads=1, block_rows=3000)
+    monkeypatch.setattr(reference, "scores", broken)
+    if source.engine == "numpy":
+        with pytest.raises(KeyboardInterrupt):
+            source.step(C)
+    monkeypatch.setattr(reference, "scores", scores)
+    source.step(C[:2])
+    assert np.array_equal(source.labels, oracle.labels(X, C[:2]))
 
 
 def test_memory_cap_bounds_the_block():
