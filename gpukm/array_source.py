@@ -270,7 +270,7 @@ class ArraySource(Measured):
         def visit(start: int, stop: int, scratch: dict) -> None:
             kernels.all_distances(self.host_block(start, stop), centroids, out[start:stop], scratch, self.engine)
 
-        self.visit(visit, rows=self._long)
+        self.visit(visit, rows=self.long_visit)
         return out
 
     def own_distances(self, centroids: NDArray, labels: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -279,7 +279,7 @@ class ArraySource(Measured):
         def visit(i: int, j: int, scratch: dict) -> NDArray:
             return kernels.own_distances(self.host_block(i, j), centroids, labels[i:j], scratch, self.engine)
 
-        return np.concatenate(self.visit(visit, rows=self._long))
+        return np.concatenate(self.visit(visit, rows=self.long_visit))
 
     def nearest(self, centroids: NDArray) -> tuple[Array, Array]:
         """((n,) labels, (n,) D of each row to the centroid of its label), as `assign` and `own_distances` find them."""

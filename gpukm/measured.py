@@ -43,7 +43,7 @@ class Measured(Blocks):
         self._grid: Grid | None = None
 
     @property
-    def _long(self) -> int | None:
+    def long_visit(self) -> int | None:
         """Rows of a visit to which the engine's own code takes no memory; None where it does."""
         return max(LONG // self.n_features, 64) if self.engine == "numba" and self._in_place else None
 
@@ -63,7 +63,7 @@ class Measured(Blocks):
             return kernels.extremes(self.host_block(start, stop), self.engine)
 
         with np.errstate(invalid="ignore"):
-            lows, highs = zip(*self.visit(visit, rows=self._long), strict=True)
+            lows, highs = zip(*self.visit(visit, rows=self.long_visit), strict=True)
         low, high = np.min(lows, axis=0).astype(np.float64), np.max(highs, axis=0).astype(np.float64)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             self._raise_nonfinite()
@@ -134,7 +134,7 @@ class Measured(Blocks):
     def _collect(self, visit: Callable[[int, int, dict], Any]) -> Sums:
         """Run `visit` on all blocks and add up what each thread left in ``scratch["sums"]``."""
         pool: LifoQueue = LifoQueue()
-        self.visit(visit, rows=self._long, scratch=pool)
+        self.visit(visit, rows=self.long_visit, scratch=pool)
         return collected(pool)
 
     def _weights(self, start: int, stop: int) -> NDArray[np.float64] | None:

@@ -70,9 +70,10 @@ class Potential:
         self._visit(visit)
         return hashes, half
 
-    def _visit(self, task: Callable[[int, int, dict], Any]) -> list[Any]:
-        """Visit all rows in blocks twice as long as usual: little is done with each value."""
-        return self._source.visit(task, rows=max(VALUES // self._source.n_features, 64))
+    def _visit(self, task: Callable[[int, int, dict], Any], compiled: bool = True) -> list[Any]:
+        """Visit all rows, in blocks twice as long as usual: little is done with each value; longer by compiled code."""
+        rows = self._source.long_visit if compiled else None
+        return self._source.visit(task, rows=rows or max(VALUES // self._source.n_features, 64))
 
     # -- what a row weighs -------------------------------------------------------------------------
 
@@ -254,7 +255,7 @@ class Potential:
             accumulate_scalars(np.concatenate([old, np.minimum(old, D)]), labels, w, sums)
             return integer(sums, 0, 0)[0] - integer(sums, 1, 0)[0]
 
-        return sum(self._visit(visit))
+        return sum(self._visit(visit, compiled=False))
 
     def start(self, D: NDArray[np.float64]) -> None:
         """Begin with the distances (n,) to centres that were chosen in another way; kept, and lowered in place."""

@@ -26,7 +26,7 @@ class PotentialCSR(Potential):
         X: csr.CSR = self._source.host_block(0, self._n)
         return X.hashes(), X.squares(self._source.frame.scale) / 2
 
-    def _visit(self, task: Callable[[int, int, dict], Any]) -> list[Any]:
+    def _visit(self, task: Callable[[int, int, dict], Any], compiled: bool = True) -> list[Any]:
         return self._source.visit_compressed(task)
 
     def _gains(self, X: Any, scorer: Any, start: int, stop: int, scratch: dict) -> tuple[NDArray, NDArray[np.float64]]:
