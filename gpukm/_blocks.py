@@ -83,14 +83,15 @@ class Blocks:
         rows: int | None = None,
         scratch: LifoQueue | None = None,
         least: int | None = None,
+        lean: bool = False,
     ) -> list[Any]:
         """[task(start, stop, scratch) for each block], on the threads.
 
-        Blocks have `rows` rows, or what suits the cache; fewer where memory asks for it, or an even load of the
-        threads, for the sake of which they are not made smaller than `least` rows; but always a multiple of
-        `_multiple`.
+        Blocks have `rows` rows, or what suits the cache; fewer where memory asks for it, but not for rows in place of
+        which a `lean` task makes no copies; or where an even load of the threads does, for the sake of which they are
+        not made smaller than `least` rows; but always a multiple of `_multiple`.
         """
-        return self._visit(task, 0, self.n_samples, rows, LifoQueue() if scratch is None else scratch, least)
+        return self._visit(task, 0, self.n_samples, rows, LifoQueue() if scratch is None else scratch, least, lean)
 
     @property
     def _in_place(self) -> bool:
@@ -118,13 +119,14 @@ class Blocks:
         rows: int | None,
         pool: LifoQueue,
         least: int | None = None,
+        lean: bool = False,
     ) -> list[Any]:
         """`visit` for the rows first:last."""
         own = self._memory // self._threads
         if rows is None:
             rows = min(max(VISIT // self.n_features, 64), own // (48 * (self.n_features + 1)), BLOCK_ROWS)
         least = max(LEAST // self.n_features, 2048) if least is None else least
-        if not self._in_place:
+        if not (lean and self._in_place):
             rows = min(rows, own // (8 * self.n_features))
         rows = min(rows, max(-(-(last - first) // (4 * self._threads)), least))
         rows = -(-(self._block_rows or max(rows, 1)) // self._multiple) * self._multiple

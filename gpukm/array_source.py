@@ -37,7 +37,7 @@ class ArraySource(Measured):
     _labels: Array
     _sums: Sums | None
     _limits: kernels.Bounds
-    _halfway = False  # whether a step was broken off
+    _halfway: bool  # whether a step was broken off
     _counts: tuple[int, int] | None  # changed and undecided rows of a step that is done already
     _runner: Any = None  # of short steps
     _bounded = True  # whether a step is worth a look at bounds
@@ -139,8 +139,9 @@ class ArraySource(Measured):
                 return Step(sums, *ran.counts[0].tolist())
         scorer = kernels.Scorer.of(self.frame, centroids, self.engine)
         rows = kernels.block_rows(k, self.n_features, self._memory // self._threads)
-        if self._slack is None and self.engine == "numpy":
-            self._slack = np.full(self.n_samples, -1, np.float32)
+        slack = self._slack
+        if slack is None and self.engine == "numpy":
+            slack = np.full(self.n_samples, -1, np.float32)
 
         def visit(start: int, stop: int, scratch: dict) -> tuple[int, int, int]:
             if "sums" not in scratch:
@@ -153,7 +154,7 @@ class ArraySource(Measured):
                 scratch["sums"],
                 weights=self._weights(start, stop),
                 rows=rows,
-                slack=None if self._slack is None else self._slack[start:stop],
+                slack=None if slack is None else slack[start:stop],
                 around=self._around(start, stop),
                 bounds=bounds.part(start, stop) if is_numpy(self._xp) else None,
                 scratch=scratch,
@@ -166,13 +167,13 @@ class ArraySource(Measured):
         while not pool.empty():
             own = pool.get()
             sums.add(kernels.move_held(self._xp, own["sums"], own))
-        self._sums, self._halfway = sums, False
+        self._sums, self._slack, self._halfway = sums, slack, False
         return Step(sums, int(changed), int(undecided))
 
     def _visit_labelling(self, visit: Callable[[int, int, dict], Any], pool: LifoQueue, n_clusters: int) -> list[Any]:
         """`visit` with blocks that suit tasks which compare all rows with the centroids."""
         least = PRODUCTS // kernels.row_products(n_clusters, self.n_features)
-        return self.visit(visit, rows=LONG, scratch=pool, least=max(least, 1))
+        return self.visit(visit, rows=LONG, scratch=pool, least=max(least, 1), lean=True)
 
     def _follow(self, centroids: NDArray) -> bool:
         """Whether the next step, for `centroids`, is one with bounds."""
@@ -219,8 +220,6 @@ class ArraySource(Measured):
 
     def reset(self) -> None:
         """Forget labels and sums: the next step starts anew."""
-        if self._halfway:
-            self._slack = None  # which may be that of some rows alone
         self._sums, self._halfway, self._counts = None, False, None
         self._labels = np.full(self.n_samples, -1, np.int32)
         self._limits = kernels.Bounds(self.n_samples, self.engine)

@@ -113,6 +113,7 @@ class StreamSource(ArraySource):
         rows: int | None = None,
         scratch: LifoQueue | None = None,
         least: int | None = None,
+        lean: bool = False,
     ) -> list[Any]:
         """See `Blocks.visit`: one pass, chunk by chunk."""
         pool: LifoQueue = LifoQueue() if scratch is None else scratch
@@ -124,7 +125,7 @@ class StreamSource(ArraySource):
             with closing(iter(self._chunks)) as chunks:
                 for self._first, self._X in chunks:
                     last = self._first + len(self._X)
-                    results += self._visit(task, self._first, last, rows, pool, least)
+                    results += self._visit(task, self._first, last, rows, pool, least, lean)
                     if squares is not None:
                         self._visit(squares, self._first, last, None, squared)
         finally:

@@ -1,6 +1,7 @@
 """Seeding: exact draws, exact choices, and starts that depend on the rows' contents alone."""
 
 import itertools
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -293,3 +294,20 @@ def test_weightless_rows_leave_the_statistics_alone():
         b = ArraySource(X[4:], dtype=X.dtype).stats()
         assert a.totss == b.totss
         assert np.array_equal(a.mean, b.mean)
+
+
+def test_max_memory_bounds_seeding():
+    """Rows that are visited as they lie are visited in short blocks all the same: their float64 values take memory."""
+    X = np.random.default_rng(0).standard_normal((60_000, 100)).astype(np.float32)
+
+    def start(rows):
+        return seed(ArraySource(rows, dtype=X.dtype, max_memory=1 << 18), 8, "k-means++", np.random.default_rng(0))
+
+    start(X[:3000])  # what it needs is loaded and compiled now
+    tracemalloc.start()
+    try:
+        start(X)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 30 * 8 * len(X)  # some numbers for each row, not its 100 features

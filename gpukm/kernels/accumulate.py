@@ -63,7 +63,7 @@ def accumulate(
         return
     k = sums.store.shape[1]
     if _cluster_by_cluster(m, d, k):  # sorted as they are, not each of their limbs
-        order = _sorted(labels, k)
+        order = sorted_order(labels, k)
         X = np.take(X, order, axis=0, out=buffer(scratch, "sorted", (m, d), X.dtype), mode="clip")
         labels = labels[order]
         old_labels = None if old_labels is None else old_labels[order]
@@ -74,7 +74,7 @@ def accumulate(
     if weights is None:
         for own, sign in ((labels, 1), (old_labels, -1)):
             if own is not None:
-                sums.limb(0)[:, d] += sign * int(scale[d]) * np.bincount(own, minlength=sums.store.shape[1])
+                sums.limb(0)[:, d] += sign * int(scale[d]) * np.bincount(own, minlength=k)
         T[...] = X.T
         T *= scale[:d, None]
         if sums.grid.whole:
@@ -191,7 +191,7 @@ def _add_signed(q: NDArray[np.float64], target: NDArray[np.int64], labels: NDArr
     else:
         rows = q.T
         if (labels[1:] < labels[:-1]).any():
-            order = _sorted(labels, k)
+            order = sorted_order(labels, k)
             rows = np.take(rows, order, axis=0, out=buffer(scratch, "ordered", (m, c), np.float64), mode="clip")
             labels = labels[order]
         ends = np.searchsorted(labels, np.arange(k + 1)).tolist()
@@ -206,8 +206,9 @@ def _cluster_by_cluster(m: int, c: int, k: int) -> bool:
     return 1 < k <= 2 * m and c >= NARROW and c * m >= LOOP * k
 
 
-def _sorted(labels: NDArray, k: int) -> NDArray[np.intp]:
-    return np.argsort(labels.astype(np.uint16) if k <= 1 << 16 else labels, kind="stable")  # 16 bits: by radix
+def sorted_order(numbers: NDArray, below: int) -> NDArray[np.intp]:
+    """Where numbers from 0 to `below` are to be found in order, equal ones as they come."""
+    return np.argsort(numbers.astype(np.uint16) if below <= 1 << 16 else numbers, kind="stable")  # 16 bits: by radix
 
 
 def _accumulate_array_api(

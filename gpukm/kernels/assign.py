@@ -26,7 +26,6 @@ NUMBERS = np.arange(255, dtype=np.uint8)[:, None]  # of the centroids of a group
 NARROW = 12  # up to here rows are transposed and centred into a buffer, with a row of ones; above, BLAS reads X itself
 FEW = 256  # clusters, of which the scores of a row cost less than some copies of it
 SCORES = 1 << 20  # scores a block: smaller ones fit caches better, but threads then meet too often
-UNKNOWN = np.full(1, -1, np.float32)
 FAR = 2.0**60  # centroids this far off (in the frame's scale) would overflow float32 scores: D alone settles
 
 
@@ -185,8 +184,8 @@ def assign(
             if own_bounds is not None:
                 own_bounds.limits[...] = NEVER
         elif is_numpy(xp):
-            own_slack = UNKNOWN if slack is None else slack[part]
-            if own_slack[0] < 0:
+            own_slack = None if slack is None else slack[part]
+            if own_slack is None or own_slack[0] < 0:
                 own_slack = scorer.frame.slack(block)
                 if slack is not None:
                     slack[part] = own_slack
@@ -275,7 +274,7 @@ def _count(near: NDArray[np.bool_], scratch: dict) -> tuple[NDArray, NDArray]:
 
 
 def _block_array_api(X: Array, xp: Any, scorer: Scorer, labels: NDArray[np.int32]) -> tuple[NDArray, NDArray]:
-    """The same steps in array-API terms, in float64; the few undecided rows are settled on the host."""
+    """The same in array-API terms, in float64; the few open rows, and what is near them, come to the host."""
     kappa = margin(X.shape[1], U64)
     shift = from_numpy(scorer.frame.shift.astype(np.float64), X)
     C = (scorer.centroids.astype(np.float64) - scorer.frame.shift) * scorer.frame.scale

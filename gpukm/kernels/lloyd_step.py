@@ -6,7 +6,6 @@
 The first visit (labels -1) adds every row; later ones only move the rows that changed cluster.
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,7 @@ def lloyd_step(
     X : (m, d) C-contiguous block in the compute dtype
     labels : (m,) int32, those that `sums` belong to, -1 throughout when `sums` do not hold these rows yet; written
     rows : rows to score at once, from `block_rows`
-    slack : (m,) float32 from ``scorer.frame.slack``, for the reference engine, or None
+    slack : (m,) float32 from ``scorer.frame.slack``, for the reference engine, written where it is -1; or None
     bounds : what is known of the rows from steps before, and written for those that this one looks at; or None
     around : for the Numba engine, the boxes around the rows and the labels of those that have one; see `assign_rows`
 
@@ -58,13 +57,12 @@ def lloyd_step(
         return fused(X, scorer.packed, labels, sums, weights, bounds, around, scratch)
     m, d = X.shape
     new_labels = buffer(scratch, "new labels", (1, m), np.int32)[0]
-    standing = 0
     found = bounds.open_rows(labels) if bounds is not None and bounds.known else None
-    if found is not None and len(found) <= MOST_OPEN * m:
-        new_labels[...] = labels
-        standing = m - len(found)
-    else:
+    if found is not None and len(found) > MOST_OPEN * m:
         found = None
+    if found is not None:
+        new_labels[...] = labels
+    standing = 0 if found is None else m - len(found)
     undecided = assign(X, xp, scorer, slack, new_labels, scratch, bounds, rows=rows, some=found)
     at_once = min(max(VALUES // d, 16), BLOCK_ROWS, rows)
     if m and labels[0] < 0:
@@ -75,42 +73,25 @@ def lloyd_step(
         labels[...] = new_labels
         return m, undecided, standing
     moved = np.flatnonzero(new_labels != labels)
-    start = 0
-    while start < len(moved):
-        held = scratch.setdefault("held", Held())
-        few = moved[start : start + at_once - held.count]
-        w = None if weights is None else weights[few]
-        held.rows.append((taken(X, xp, few), new_labels[few], labels[few], w))
-        held.count += len(few)
-        start += len(few)
-        if held.count == at_once:
+    held, start = scratch.setdefault("held", []), 0
+    while start < len(moved):  # held until they are as many as are added at once: a call costs as much as some rows
+        stop = start + at_once - sum(len(own) for _, own, _, _ in held)
+        few = moved[start:stop]
+        held.append((taken(X, xp, few), new_labels[few], labels[few], None if weights is None else weights[few]))
+        if stop <= len(moved):
             move_held(xp, sums, scratch)
+        start = stop
     labels[...] = new_labels
     return len(moved), undecided, standing
 
 
-@dataclass
-class Held:
-    """Rows that changed cluster, until there are as many as `accumulate` takes at once: a call costs as much as some.
-
-    Attributes
-    ----------
-    rows : (rows, new labels, old labels, weights or None) of some visits
-    count : how many rows these are
-    """
-
-    rows: list[tuple[Array, NDArray[np.int32], NDArray[np.int32], NDArray[np.float64] | None]] = field(
-        default_factory=list
-    )
-    count: int = 0
-
-
 def move_held(xp: Any, sums: Sums, scratch: dict) -> Sums:
     """`sums`, with the rows moved that `lloyd_step` left in `scratch`."""
-    held = scratch.pop("held", None)
-    if held is None:
+    held = scratch.get("held")
+    if not held:
         return sums
-    rows, labels, old_labels, weights = zip(*held.rows, strict=True)
+    rows, labels, old_labels, weights = zip(*held, strict=True)
+    held.clear()
     accumulate(
         xp.concat(rows),
         xp,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gpukm._arrays import from_numpy, is_numpy, to_numpy
 from gpukm.exact import U64, buffer, gamma, squared_distances
+from gpukm.kernels.accumulate import sorted_order
 
 Array = Any
 PAIRS = 1 << 17  # of rows and centroids that are held, and float64 elements that comparing them may take at once
@@ -44,8 +45,7 @@ class Several:
         if self._held:
             rows, near = np.concatenate(self._rows), np.concatenate(self._near, axis=1)
             ks, which = np.divmod(np.flatnonzero(near), len(rows))
-            short = which.astype(np.uint16) if len(rows) <= 1 << 16 else which  # 16 bits sort by radix
-            order = np.argsort(short, kind="stable")  # by row, then by centroid
+            order = sorted_order(which, len(rows))  # by row, then by centroid
             self._labels[rows] = self._nearest(rows[which[order]], ks[order])
             self._settled += len(rows)
             self._rows, self._near, self._held = [], [], 0
