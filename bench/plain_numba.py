@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from gpukm import kernels
 from gpukm._threads import run_blocks
 from gpukm.kernels import vectors_numba as vectors
-from gpukm.kernels.boxes_numba import BLOCK, Boxes, boxes_of, survivors
+from gpukm.kernels.boxes_numba import BLOCK, SEVERAL, Boxes, boxes_of, gather, survivors, survivors_for, unite
 from gpukm.kernels.inertia_numba import own_distances
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.strips_numba import FAR, pack_strip, pack_strip_float32, readable, strip_for
@@ -85,14 +85,14 @@ def _move(X, rows, new, count, labels, sums):
 
 
 @jit(FUSED)
-def _step(X, frame, tiles, base, boxes, sides, same, labels, rows, new, sums):
+def _step(X, frame, tiles, base, boxes, sides, same, labels, sums, rows, new, of_boxes):
     """`assign_rows` without margins: label the rows of X, and move those that changed."""
     d, k = X.shape[1], boxes[1].shape[0]
     strip = strip_for(d)
     best, label = np.empty(ROWS, np.float32), np.empty(ROWS, np.int32)
     columns, ask, survived, moved = boxes[0], len(sides) > 0, 0, 0
-    at, index = np.empty(k + LANES, np.float32), np.empty(k + LANES, np.int32)
-    limits = np.empty(LANES, np.float32)
+    index, united = np.empty(k + LANES, np.int32), 0
+    union, at, limits, near, near_low, near_high, numbers = of_boxes
     few, few_base = (np.empty_like(tiles), np.empty_like(base)) if ask else (tiles, base)
     own, own_base, groups, listed = tiles, base, len(tiles), False
     (shift, scale), until = frame, readable(X, True)
@@ -107,7 +107,14 @@ def _step(X, frame, tiles, base, boxes, sides, same, labels, rows, new, sums):
             box = start // BLOCK
             own, own_base, groups, listed = tiles, base, len(tiles), ask
             if ask:
-                left = survivors(sides, box, boxes, at, limits, index)
+                if box >= united:
+                    united = min(box + SEVERAL, len(sides))
+                    unite(sides, box, united, union)
+                    left = survivors(union, 0, *boxes, k, at, limits, numbers)
+                    nearby = gather(*boxes[:3], numbers, left, near, near_low, near_high)
+                left = survivors(sides, box, near, near_low, near_high, boxes[3], nearby, at, limits, index)
+                for j in range(left):
+                    index[j] = numbers[index[j]]
                 survived += left
                 ask = 2 * survived * BLOCK <= k * (start + BLOCK)
                 if left == 1:
@@ -222,12 +229,13 @@ def fit(X: np.ndarray, centroids: np.ndarray, iterations: int, threads: int) -> 
 
         def work(part, tiles=tiles, base=base, boxes=boxes, pool=pool):
             try:
-                own, *changes = pool.get_nowait()
+                own, *scratch = pool.get_nowait()
             except Empty:
-                own, *changes = np.zeros((k, d + 1)), np.empty(CHANGES, np.int64), np.empty(CHANGES, np.int32)
+                changes = np.empty(CHANGES, np.int64), np.empty(CHANGES, np.int32)
+                own, *scratch = np.zeros((k, d + 1)), *changes, survivors_for(k)
             box = slice(part.start // BLOCK, -(-part.stop // BLOCK))
-            _step(X[part], frame, tiles, base, boxes, sides[box], same[box], labels[part], *changes, own)
-            pool.put((own, *changes))
+            _step(X[part], frame, tiles, base, boxes, sides[box], same[box], labels[part], own, *scratch)
+            pool.put((own, *scratch))
 
         visit(work, min(1 << 18, max(n // (4 * threads), 2048), max(MEMORY // threads // (8 * d), 1)))
         if i < iterations:

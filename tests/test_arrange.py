@@ -2,6 +2,7 @@
 
 import faults
 import numpy as np
+import oracle
 import pytest
 
 from gpukm import KMeans, kernels
@@ -111,3 +112,35 @@ def test_boxes_after_a_step_that_was_broken_off():
     fresh = ArraySource(X, dtype=X.dtype)
     assert np.array_equal(source.step(C).sums.means(), fresh.step(C).sums.means())
     assert np.array_equal(source.as_given(source.labels), fresh.labels)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4])
+@pytest.mark.parametrize("spread", [1e-4, 1.0, 20.0])
+def test_no_box_drops_a_centroid_that_is_nearest(d, spread):
+    """Neither a box nor the one around several; with rows far off, where float32 sides are coarse, and with ties."""
+    from gpukm.kernels import boxes_numba as boxes
+
+    rng = np.random.default_rng(d)
+    X = rng.choice(rng.standard_normal((10, d)) * 100, 20_000) + rng.standard_normal((20_000, d)) * spread
+    C = np.unique(np.concatenate([X[::200], X[::200] + spread / 4]).astype(np.float32), axis=0)
+    source = ArraySource(X.astype(np.float32), dtype=np.dtype(np.float32), block_rows=boxes.BLOCK * 5)
+    source._arrange()
+    X, sides = source.block(0, len(X)), source._boxes
+    columns, low, high, share = boxes.Boxes.of(kernels.Scorer.of(source.frame, C, "numba")).arguments
+    union, at, limits, *near, numbers = boxes.survivors_for(len(C))
+    nearest = oracle.distances(X, C)
+    nearest = nearest == nearest.min(axis=1, keepdims=True)
+    index, kept = np.empty(len(C) + boxes.LANES, np.int32), 0
+    for first in range(0, len(sides), 7):
+        last = min(first + 7, len(sides))
+        boxes.unite(sides, first, last, union)
+        count = boxes.survivors(union, 0, columns, low, high, share, len(low), at, limits, numbers)
+        several = numbers[:count].copy()
+        padded = boxes.gather(columns, low, high, numbers, count, *near)
+        assert set(np.flatnonzero(nearest[first * boxes.BLOCK : last * boxes.BLOCK].any(axis=0))) <= set(several)
+        for box in range(first, last):
+            own = several[index[: boxes.survivors(sides, box, *near, share, padded, at, limits, index)]]
+            assert set(np.flatnonzero(nearest[box * boxes.BLOCK : (box + 1) * boxes.BLOCK].any(axis=0))) <= set(own)
+            assert (np.diff(own) > 0).all()
+            kept += len(own)
+    assert kept < 0.6 * len(sides) * len(C)  # it is not that all are kept

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, NOTHING, SMALLEST, Part, factors, may_pay
-from gpukm.kernels.boxes_numba import BLOCK, boxes_of, survivors
+from gpukm.kernels.boxes_numba import BLOCK, SEVERAL, boxes_of, gather, survivors, survivors_for, unite
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.narrow_numba import MOST, NUMBERS, ONE, SIDE, label_narrow
-from gpukm.kernels.settle_numba import settle, take_settled
+from gpukm.kernels.settle_numba import add_square, settle, take_settled
 from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, pack_rows, pack_strip, readable, strip_for
 from gpukm.kernels.transpose_numba import QUAD, prefetch
 from gpukm.kernels.vectors_numba import (
@@ -49,13 +49,12 @@ def scratch_for(d: int, k: int) -> tuple:
     """What `assign_rows` writes to; made by NumPy, since Numba takes a tenth of a second to compile each `np.empty`."""
     strips = strip_for.py_func(d), strip_for.py_func(d), np.empty((GROUP, ROWS), np.float32)
     of_rows = np.empty((4, ROWS), np.float32), np.empty((3, ROWS), np.int64), np.empty(ROWS, np.int32)
-    of_boxes = np.empty(k + LANES, np.float32), np.empty(LANES, np.float32)
     names = np.arange(ONE, ONE + MOST, dtype=np.int32)
     of_few = np.zeros(QUAD * MOST, np.float32), np.empty(MOST, np.float32), names.copy()
     return (
         strips,
         of_rows,
-        of_boxes,
+        survivors_for(k),
         np.empty(k + max(GROUP, LANES), np.int32),
         (of_few, names, np.empty((MOST, ROWS), np.float32)),
     )
@@ -87,7 +86,7 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
     """
     shift, scale, plain, tiles, base, centroids, of_scores, boxes, operand = packed
     kappa20, most, factor, per_square, tiny = of_scores
-    (strip, waiting, scores), (of_rows, numbers, settled), (at, bars), listed, narrow = scratch
+    (strip, waiting, scores), (of_rows, numbers, settled), of_boxes, listed, narrow = scratch
     # Made here, so that the compiler knows that none of them is part of another.
     best, second, squares, label = (
         np.empty(ROWS, np.float32),
@@ -106,6 +105,11 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
     of_all = operand.ctypes.data, base.ctypes.data, names.ctypes.data
     near, few_at = of_all, (of_few[0].ctypes.data, of_few[1].ctypes.data, of_few[2].ctypes.data)
     most_narrow = MOST if d <= QUAD and k <= NUMBERS else 0
+    if around is not None:
+        sides, same = around
+        columns, low, high, share = boxes
+        union, at, bars, near_columns, near_low, near_high, numbered = of_boxes
+        united = 0
     start = first - ROWS
     while start + ROWS < last:
         start += ROWS
@@ -114,14 +118,21 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
             box = start // BLOCK
             few, left, near = ask, k, of_all
             if ask:
-                left = survivors(around[0], box, boxes, at, bars, listed)
+                if box >= united:
+                    united = min(box + SEVERAL, len(sides))
+                    unite(sides, box, united, union)
+                    left = survivors(union, 0, columns, low, high, share, len(low), at, bars, numbered)
+                    nearby = gather(columns, low, high, numbered, left, near_columns, near_low, near_high)
+                left = survivors(sides, box, near_columns, near_low, near_high, share, nearby, at, bars, listed)
+                for j in range(left):
+                    listed[j] = numbered[listed[j]]
                 listed[left : left + GROUP] = k
                 survived += left
                 ask = 2 * survived * BLOCK <= k * (start + BLOCK - first)
                 if left == 1:
                     stop, only = min(start + BLOCK, last), listed[0]
-                    if around[1][box] != only:
-                        around[1][box] = only
+                    if same[box] != only:
+                        same[box] = only
                         for row in range(start, stop):
                             if changes is None:
                                 labels[row] = only
@@ -130,7 +141,7 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
                                 changed += 1
                     start = stop - ROWS
                     continue
-            around[1][box] = -1
+            same[box] = -1
             if few and left <= most_narrow:
                 near = few_at
                 for j in range(-(-left // SIDE) * SIDE):  # those at the end of the list, beyond the survivors, are FAR
@@ -149,7 +160,8 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
             pack_rows(at_row, X.itemsize, shift.ctypes.data, scale, strip.ctypes.data, d)
         else:
             pack_strip(X, shift, scale, start, count, strip)
-        if keep is None and left <= most_narrow:
+        scored = keep is None and left <= most_narrow
+        if scored:
             several = label_narrow(
                 strip.ctypes.data,
                 near[0],
@@ -242,6 +254,18 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
                 row = start + i
                 if keep is not None:
                     row = rows[start + i] if len(rows) else start + i
+                elif scored:  # the scores are there: settled at once
+                    nearest = np.inf
+                    for j in range(left):
+                        if stored[j, i] <= best[i]:
+                            z, D = listed[j] if few else j, 0.0
+                            for f in range(d):
+                                D = add_square(D, np.float64(X[row, f]) - centroids[z, f])
+                            if D < nearest:
+                                nearest, label[i] = D, z
+                    if changes is None:
+                        labels[row] = label[i]
+                    continue
                 if changes is not None:
                     label[i] = labels[row]  # until it is settled
                 open_rows[waits], threshold[waits] = row, best[i]

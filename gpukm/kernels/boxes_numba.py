@@ -29,6 +29,7 @@ from gpukm.kernels.transpose_numba import extremes_narrow
 from gpukm.kernels.vectors_numba import LANES, ROWS, lanes_within, least_of, lowest_bit
 
 BLOCK = 4 * ROWS  # rows in a box: with fewer, and fewer survivors, asking takes longer than it spares
+SEVERAL = 16  # boxes that are asked about together first
 FAR = np.float32(3e38)
 
 
@@ -126,36 +127,72 @@ def boxes_of(X: NDArray, shift: NDArray, scale: float) -> NDArray[np.float32]:
 
 
 @jit(ANY_ORDER)
-def survivors(sides, box, boxes, at, limits, index):
+def survivors(sides, box, columns, low, high, share, k, at, limits, index):
     """Find the centroids that may be nearest to a row in a box: their numbers, ascending, in `index` (k + LANES,).
 
-    Returns how many. `sides` as from `boxes_of`, `box` numbers one of them; `boxes` is `Boxes.arguments`;
-    `at` (k + LANES,) and `limits` (LANES,) float32 are scratch.
+    Returns how many. `sides` as from `boxes_of`, `box` numbers one of them; `columns`, `low`, `high` and `share` are
+    `Boxes.arguments`, of which the first `k` are asked; `at` (k,) and `limits` (LANES,) float32 are scratch.
     """
-    columns, low, high, share = boxes
-    a, b, c, e = columns[0], columns[1], columns[2], columns[3]
     ma, mb, mc, me = sides[box, 0, 0], sides[box, 0, 1], sides[box, 0, 2], sides[box, 0, 3]
     ha, hb, hc, he = sides[box, 1, 0], sides[box, 1, 1], sides[box, 1, 2], sides[box, 1, 3]
-    for j in range(len(low)):
-        at[j] = low[j] + (ma * a[j] + mb * b[j]) + (mc * c[j] + me * e[j])
-    nearest = np.float32(least_of(at.ctypes.data, len(low)))
+    for j in range(k):
+        products = (ma * columns[0, j] + mb * columns[1, j]) + (mc * columns[2, j] + me * columns[3, j])
+        at[j] = low[j] + products
+    nearest = np.float32(least_of(at.ctypes.data, k))
     z, bits = -LANES, 0
     limits[:] = nearest
     while bits == 0:
         z += LANES
         bits = lanes_within(at.ctypes.data + 4 * z, limits.ctypes.data)
     z += lowest_bit(bits)
-    za, zb, zc, ze = a[z], b[z], c[z], e[z]
-    for j in range(len(low)):
-        reach = (ha * abs(a[j] - za) + hb * abs(b[j] - zb)) + (hc * abs(c[j] - zc) + he * abs(e[j] - ze))
-        at[j] -= reach * np.float32(1.001)
+    za, zb, zc, ze = columns[0, z], columns[1, z], columns[2, z], columns[3, z]
+    for j in range(k):
+        first = ha * abs(columns[0, j] - za) + hb * abs(columns[1, j] - zb)
+        last = hc * abs(columns[2, j] - zc) + he * abs(columns[3, j] - ze)
+        at[j] -= (first + last) * np.float32(1.001)
     longest = (sides[box, 2, 0] + sides[box, 2, 1]) + (sides[box, 2, 2] + sides[box, 2, 3])
     limits[:] = nearest + (high[z] - low[z]) + share * longest * np.float32(1.001) + np.float32(TINY)
     count = 0
-    for j in range(0, len(low), LANES):
+    for j in range(0, k, LANES):
         bits = lanes_within(at.ctypes.data + 4 * j, limits.ctypes.data)
         while bits:
             index[count] = j + lowest_bit(bits)
             count += 1
             bits &= bits - 1
     return count
+
+
+@jit(ANY_ORDER)
+def unite(sides, first, last, union):
+    """Write the box around the boxes `first` to `last` to `union` (1, 3, MOST_FEATURES)."""
+    for f in range(MOST_FEATURES):
+        lo, hi, longest = FAR, -FAR, np.float32(0)
+        for box in range(first, last):
+            m, h = sides[box, 0, f], sides[box, 1, f]
+            lo, hi, longest = min(lo, m - h), max(hi, m + h), max(longest, sides[box, 2, f])
+        m = np.float32(0.5) * lo + np.float32(0.5) * hi
+        union[0, 0, f] = m
+        union[0, 1, f] = max(hi - m, m - lo) * np.float32(1.00001) + max(-lo, hi) * np.float32(2.0**-21)
+        union[0, 2, f] = longest
+
+
+@jit()
+def gather(columns, low, high, index, count, few, few_low, few_high):
+    """Bring what `survivors` asks of the centroids in `index` together; returns how many there are with padding."""
+    padded = (count + LANES - 1) // LANES * LANES
+    for j in range(count):
+        z = index[j]
+        for f in range(MOST_FEATURES):
+            few[f, j] = columns[f, z]
+        few_low[j], few_high[j] = low[z], high[z]
+    for j in range(count, padded):
+        few_low[j] = FAR
+    return padded
+
+
+def survivors_for(k: int) -> tuple:
+    """Arrays for `unite`, `gather` and `survivors`, by NumPy: Numba takes a tenth of a second for each `np.empty`."""
+    padded = k + LANES
+    of_boxes = np.empty((1, 3, MOST_FEATURES), np.float32), np.empty(padded, np.float32), np.empty(LANES, np.float32)
+    few = np.zeros((MOST_FEATURES, padded), np.float32), np.empty(padded, np.float32), np.empty(padded, np.float32)
+    return *of_boxes, *few, np.empty(padded, np.int32)

@@ -7,22 +7,27 @@ from gpukm.kernels.vectors_numba import GROUP, LANES, ROWS, lanes_within, lowest
 
 
 @jit(ANY_ORDER)
-def any_order(x, c):
-    """Squared distance, summed in any order."""
+def any_order(X, row, centroids, k):
+    """Squared distance of a row and a centroid, summed in any order."""
     total = 0.0
-    for f in range(len(c)):
-        difference = np.float64(x[f]) - c[f]
+    for f in range(centroids.shape[1]):
+        difference = np.float64(X[row, f]) - centroids[k, f]
         total += difference * difference
     return total
 
 
 @jit()
-def distance(x, c):
-    """The canonical squared distance D: see `gpukm.exact`, point 1."""
+def add_square(total, difference):
+    """A term of D more: as rounded, whatever its caller is allowed."""
+    return total + difference * difference
+
+
+@jit()
+def distance(X, row, centroids, k):
+    """The canonical squared distance D: see `gpukm.exact`, point 1. A view of X would be counted in and out."""
     total = 0.0
-    for f in range(len(c)):
-        difference = np.float64(x[f]) - c[f]
-        total += difference * difference
+    for f in range(centroids.shape[1]):
+        total = add_square(total, np.float64(X[row, f]) - centroids[k, f])
     return total
 
 
@@ -46,16 +51,16 @@ def settle(X, open_rows, threshold, strip, tiles, base, centroids, within, score
             while bits:
                 i = first + lowest_bit(bits)
                 bits &= bits - 1
-                x, c = X[open_rows[i]], centroids[at + u]
-                other = any_order(x, c)
+                row = open_rows[i]
+                other = any_order(X, row, centroids, at + u)
                 if other > nearest[i] * within:
                     continue
                 if other * within < nearest[i]:
                     exact[i] = -1.0
                 else:
                     if exact[i] < 0.0:
-                        exact[i] = distance(x, centroids[labels[i]])
-                    D = distance(x, c)
+                        exact[i] = distance(X, row, centroids, labels[i])
+                    D = distance(X, row, centroids, at + u)
                     if D >= exact[i]:
                         continue
                     exact[i] = D
