@@ -15,7 +15,7 @@ from gpukm.kernels.accumulate_numba import NO_WEIGHTS
 from gpukm.kernels.ahead import HOST, LONGEST, RUNNING, SETTLED, WITHIN_TOL, Ran, row_products
 from gpukm.kernels.assign import FAR as FARTHEST
 from gpukm.kernels.assign import Frame
-from gpukm.kernels.assign_numba import scratch_for
+from gpukm.kernels.assign_numba import keep_of, scratch_for
 from gpukm.kernels.bounds import NOTHING
 from gpukm.kernels.boxes_numba import BLOCK, Boxes
 from gpukm.kernels.jit_numba import jit
@@ -102,7 +102,9 @@ def _merge(store, used, stores, tallies):
 
 
 @jit()
-def _run(me, team, X, frame, margins, labels, weights, sums, centroids, mean, tol, states, found, packed, around, own):
+def _run(
+    me, team, X, frame, margins, labels, weights, sums, centroids, mean, tol, states, found, packed, around, bounds, own
+):
     """Iterate from `centroids`; returns (why it ended, iterations begun, limbs in use).
 
     `me` is 0 for the thread that leads; what it returns counts. The others take their part of the rows.
@@ -138,7 +140,7 @@ def _run(me, team, X, frame, margins, labels, weights, sums, centroids, mean, to
             limits = np.float32(20 * wider), bound[0], within, factor, tiny
             arguments = shift, scale, plain, tiles, base, exact, limits, boxes, operand
             some = X, block * rows, min((block + 1) * rows, len(X)), arguments, labels, weights
-            undecided, changed, limbs, _ = step(*some, *values, None, NOTHING, False, around, nothing, *own)
+            undecided, changed, limbs, _ = step(*some, *values, *bounds, around, nothing, *own)
             tallies[me, 0] += changed
             tallies[me, 1] += undecided
             tallies[me, 2] = max(tallies[me, 2], limbs)
@@ -194,6 +196,8 @@ class Runner:
         self._found = np.empty((AT_ONCE, 3)), np.empty((AT_ONCE, 2), np.int64), *of_sums
         self._products = m * row_products(k, d)  # of an iteration
         self._at_once = max(min(LONGEST // self._products, AT_ONCE), 1)
+        # None are kept. An array that is an argument, not a global, is what `lloyd_step` has `step` compiled for.
+        self._bounds = keep_of(None, k, d), NOTHING, False
         self.able = kappa < 0.01
 
     def run(
@@ -225,7 +229,7 @@ class Runner:
         found = np.zeros((size - 1, *sums.store.shape), np.int64), np.zeros((size, 3), np.int64)
         team = board, self._rows, self._blocks, *found, np.empty(1, np.float32)
         data = self._X, self._frame, self._margins, labels, self._weights, own, np.ascontiguousarray(centroids), mean
-        out = float(tol), states, self._found, self._packed, around
+        out = float(tol), states, self._found, self._packed, around, self._bounds
 
         def member(me: int) -> Any:
             return _run(me, team, *data, *out, self._own[me])
