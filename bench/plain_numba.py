@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from gpukm import kernels
 from gpukm._threads import run_blocks
 from gpukm.kernels import vectors_numba as vectors
-from gpukm.kernels.boxes_numba import BLOCK, SEVERAL, Boxes, boxes_of, gather, survivors, survivors_for, unite
+from gpukm.kernels.boxes_numba import BLOCK, Boxes, boxes_of, survivors, survivors_for, survivors_of_several
 from gpukm.kernels.inertia_numba import own_distances
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.strips_numba import FAR, pack_strip, pack_strip_float32, readable, strip_for
@@ -92,7 +92,7 @@ def _step(X, frame, tiles, base, boxes, sides, same, labels, sums, rows, new, of
     best, label = np.empty(ROWS, np.float32), np.empty(ROWS, np.int32)
     columns, ask, survived, moved = boxes[0], len(sides) > 0, 0, 0
     index, united = np.empty(k + LANES, np.int32), 0
-    union, at, limits, near, near_low, near_high, numbers = of_boxes
+    _, at, limits, near, near_low, near_high, numbers = of_boxes
     few, few_base = (np.empty_like(tiles), np.empty_like(base)) if ask else (tiles, base)
     own, own_base, groups, listed = tiles, base, len(tiles), False
     (shift, scale), until = frame, readable(X, True)
@@ -108,10 +108,7 @@ def _step(X, frame, tiles, base, boxes, sides, same, labels, sums, rows, new, of
             own, own_base, groups, listed = tiles, base, len(tiles), ask
             if ask:
                 if box >= united:
-                    united = min(box + SEVERAL, len(sides))
-                    unite(sides, box, united, union)
-                    left = survivors(union, 0, *boxes, k, at, limits, numbers)
-                    nearby = gather(*boxes[:3], numbers, left, near, near_low, near_high)
+                    united, nearby = survivors_of_several(sides, box, boxes, of_boxes)
                 left = survivors(sides, box, near, near_low, near_high, boxes[3], nearby, at, limits, index)
                 for j in range(left):
                     index[j] = numbers[index[j]]

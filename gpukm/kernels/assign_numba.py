@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, NOTHING, SMALLEST, Part, factors, may_pay
-from gpukm.kernels.boxes_numba import BLOCK, SEVERAL, boxes_of, gather, survivors, survivors_for, unite
+from gpukm.kernels.boxes_numba import BLOCK, boxes_of, survivors, survivors_for, survivors_of_several
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.narrow_numba import MOST, NUMBERS, ONE, SIDE, label_narrow
 from gpukm.kernels.settle_numba import add_square, settle, take_settled
@@ -107,9 +107,8 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
     most_narrow = MOST if d <= QUAD and k <= NUMBERS else 0
     if around is not None:
         sides, same = around
-        columns, low, high, share = boxes
-        union, at, bars, near_columns, near_low, near_high, numbered = of_boxes
-        united = 0
+        share, united = boxes[3], 0
+        _, at, bars, near_columns, near_low, near_high, numbered = of_boxes
     start = first - ROWS
     while start + ROWS < last:
         start += ROWS
@@ -119,10 +118,7 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
             few, left, near = ask, k, of_all
             if ask:
                 if box >= united:
-                    united = min(box + SEVERAL, len(sides))
-                    unite(sides, box, united, union)
-                    left = survivors(union, 0, columns, low, high, share, len(low), at, bars, numbered)
-                    nearby = gather(columns, low, high, numbered, left, near_columns, near_low, near_high)
+                    united, nearby = survivors_of_several(sides, box, boxes, of_boxes)
                 left = survivors(sides, box, near_columns, near_low, near_high, share, nearby, at, bars, listed)
                 for j in range(left):
                     listed[j] = numbered[listed[j]]

@@ -190,6 +190,21 @@ def gather(columns, low, high, index, count, few, few_low, few_high):
     return padded
 
 
+@jit()
+def survivors_of_several(sides, first, boxes, own):
+    """Bring the centroids together that may be nearest to a row in SEVERAL boxes, `first` and on.
+
+    Returns (the box after these, how many centroids there are with padding). `boxes` is `Boxes.arguments`, `own` as
+    from `survivors_for`: its last array has the numbers of these centroids, and those before what `survivors` asks.
+    """
+    columns, low, high, share = boxes
+    union, at, limits, few, few_low, few_high, numbers = own
+    last = min(first + SEVERAL, len(sides))
+    unite(sides, first, last, union)
+    count = survivors(union, 0, columns, low, high, share, len(low), at, limits, numbers)
+    return last, gather(columns, low, high, numbers, count, few, few_low, few_high)
+
+
 def survivors_for(k: int) -> tuple:
     """Arrays for `unite`, `gather` and `survivors`, by NumPy: Numba takes a tenth of a second for each `np.empty`."""
     padded = k + LANES
