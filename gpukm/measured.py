@@ -18,6 +18,7 @@ from gpukm.sources import ColumnStats
 Array = Any
 LONG = 1 << 22  # values of a visit in which compiled code looks at rows in place: to hand out a block takes 0.1 ms
 SAMPLE = 128  # rows that tell where the others are
+FAR_OFF = 64  # times the median squared distance: a row beyond it has pulled their mean away from most of them
 
 
 class Measured(Blocks):
@@ -155,7 +156,7 @@ class Measured(Blocks):
 
     @property
     def frame(self) -> kernels.Frame:
-        """Shift and scale for the filters, about the mean of some rows: no result depends on it."""
+        """Shift and scale for the filters, about the middle of some rows: no result depends on it."""
         if self._frame is None:
             few = min(SAMPLE, self.n_samples)
             rows = self.rows(np.arange(few) * (self.n_samples // few))
@@ -168,8 +169,11 @@ class Measured(Blocks):
 
     def _frame_of(self, rows: NDArray, n_clusters: int | None) -> kernels.Frame:
         centre = rows.mean(axis=0, dtype=np.float64)
-        scatter = float(((rows - centre) ** 2).sum() / len(rows))
-        return kernels.Frame.of(*self.bounds(), centre.astype(self.dtype), scatter, n_clusters)
+        squares = ((rows - centre) ** 2).sum(axis=1)
+        if squares.max() > FAR_OFF * np.median(squares):
+            centre = np.median(rows, axis=0)
+            squares = ((rows - centre) ** 2).sum(axis=1)
+        return kernels.Frame.of(*self.bounds(), centre.astype(self.dtype), float(np.median(squares)), n_clusters)
 
     def _inertia_grid(self, centroids: NDArray) -> Grid:
         """The grid of the sums w D."""

@@ -15,6 +15,7 @@ from gpukm.array_source import ArraySource
 from gpukm.device_source import DeviceSource
 from gpukm.kernels import assign_cuda
 from gpukm.kernels.engine import cuda_works
+from gpukm.kernels.operands_cuda import HALF, TF32, format_for
 from gpukm.lloyd import lloyd
 from gpukm.minibatch_kmeans import MiniBatchKMeans
 from gpukm.seeding import seed
@@ -263,13 +264,37 @@ def test_a_missing_gpu_is_said(monkeypatch):
     assert len(kmeans_plusplus(rows(10, 2, np.float32), 2)[0]) == 2
 
 
+def test_one_far_row_does_not_cost_tensor_cores_the_others(gpu, monkeypatch):
+    """fp16 scaled to it would leave nearly all rows to float32; TF32, which is chosen then, leaves few."""
+    if gpu.facts.arch < 80:
+        pytest.skip("no tensor cores")
+    X = rows(300, 19, np.float32)
+    far = X.copy()
+    far[-1] = -1e7
+    totals, left = assign_cuda.Workspace.totals, []
+
+    def counted(space, gpu):
+        left.append(int(gpu.to_host(space.lengths)[0, :, 0].sum()))
+        return totals(space, gpu)
+
+    monkeypatch.setattr(assign_cuda.Workspace, "totals", counted)
+    for data, formats in ((X, [HALF]), (far, [TF32, HALF])):
+        reference, device = pair(gpu, data)
+        start = seed(reference, 20, "random", np.random.default_rng(0))[0]
+        assert format_for(device._frame_about(start)) is formats[0]
+        for own in formats:
+            monkeypatch.setattr(assign_cuda, "format_for", lambda frame, own=own: own)
+            np.testing.assert_array_equal(gpu.to_host(device.assign(start)), reference.assign(start))
+    assert max(left[:2]) < 60 and left[2] > 270, left
+
+
 def test_a_plan_fits_the_device():
     """Shared memory within the device's, every row in some launch, for any n, k, d."""
     kinds = set()
     small = replace(FACTS, arch=75, shared_optin=64 << 10)
     sizes = itertools.product((1, 1000, 10**7, 5 * 10**9), (1, 16, 33, 1000, 10**6), (1, 3, 16, 17, 4096), (1, 4, 8))
-    for (n, k, d, value), facts in itertools.product(sizes, (FACTS, small)):
-        plan = assign_cuda.plan(n, k, d, value, facts, 64 << 20)
+    for (n, k, d, value), facts, tensor in itertools.product(sizes, (FACTS, small), (HALF, TF32)):
+        plan = assign_cuda.plan(n, k, d, value, facts, 64 << 20, tensor=tensor)
         kinds.add((plan.kernel.file, facts.arch))
         assert 1 <= plan.part <= n
         assert plan.shared <= facts.shared_optin and -(-plan.part // plan.rows) < 2**31

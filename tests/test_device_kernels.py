@@ -17,6 +17,7 @@ CASES = {  # n, d, k, dtype, weighted, compute capability
     "one kernel, boxes": (600, 2, 70, np.float32, True, 90),
     "tensor cores": (140, 19, 70, np.float32, False, 90),
     "tensor cores, float64": (70, 40, 5, np.float64, True, 90),
+    "tensor cores, a far row": (140, 17, 66, np.float32, False, 90),
     "float32 cores": (140, 18, 66, np.float32, True, 75),
 }
 SANITIZED = {"one kernel, boxes", "tensor cores, float64"}  # each compiles some ten files anew
@@ -30,6 +31,8 @@ def test_all_kernels_agree_with_the_reference(case):
     X = rng.integers(0, 9, (n, d)).astype(dtype) if dtype == np.uint8 else rng.normal(50, 2, (n, d)).astype(dtype)
     X[n // 2 : n // 2 + 9] = X[3]  # copies, which tie
     X = X[np.lexsort(X.T[:2])]  # so that rows of a block lie near each other
+    if "far" in case:
+        X[-1] = 1e7  # beside which fp16 would take the others for zero
     weights = rng.random(n) if weighted else None
     compute = np.float64 if dtype == np.float64 else np.float32
     reference = ArraySource(X, weights, dtype=compute)

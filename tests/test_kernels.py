@@ -241,7 +241,7 @@ def test_more_than_2_to_the_31_elements():
     last = source.rows(np.array([n - 1]))
     assert X.size > 2**31
     assert last[0, -1] == (n - 1) % 256
-    frame = kernels.Frame(np.zeros(d, np.float32), 1.0, 16)
+    frame = kernels.Frame(np.zeros(d, np.float32), 1.0, 16, 16)
     scorer = kernels.Scorer.of(frame, C, source.engine)
     labels = np.empty(100, np.int32)
     kernels.assign(source.block(n - 100, n), np, scorer, None, labels, {}, rows=64)

@@ -38,11 +38,13 @@ class Frame:
     shift : (d,) compute dtype; zeros where centring would gain less than it costs
     scale : a power of two
     power : rows are at most 2**power long before they are scaled
+    typical : most rows are about 2**typical long
     """
 
     shift: NDArray
     scale: float
     power: int
+    typical: int
 
     @classmethod
     def of(
@@ -55,15 +57,17 @@ class Frame:
     ) -> "Frame":
         """The frame for rows within [low, high] about `centre` (d,), in the compute dtype.
 
-        `scatter` is their mean squared distance to it. Wide rows have to be copied to be centred, which pays where it
-        makes their squares half as long at least; with few clusters, where a copy weighs more, less often.
+        `scatter` is the squared distance to it that most have. Wide rows have to be copied to be centred, which pays
+        where it makes their squares half as long at least; with few clusters, where a copy weighs more, less often.
         """
         longer = max(FEW / (n_clusters or FEW), 1.0)
         if len(low) > NARROW and float(np.sum(centre.astype(np.float64) ** 2)) <= longer * scatter:
+            scatter += float(np.sum(centre.astype(np.float64) ** 2))
             centre = np.zeros_like(centre)
         radius = float(np.sqrt(np.sum(np.maximum(high - centre, centre - low) ** 2)))
         power = int(np.frexp(radius)[1])
-        return cls(centre, 1.0 if abs(power) <= 30 or radius == 0 else 2.0**-power, power)
+        typical = int(np.frexp(np.sqrt(scatter))[1])
+        return cls(centre, 1.0 if abs(power) <= 30 or radius == 0 else 2.0**-power, power, typical)
 
     @property
     def plain(self) -> bool:

@@ -1,7 +1,7 @@
 """assign, CUDA: which kernels label the rows, their constants, and the launches.
 
 * lloyd_step.cu: few features (up to FUSED) and centroids: X is read once, rows are labelled and settled, sums updated.
-* assign_mma.cu: fp16 scores on tensor cores; what they leave open goes to
+* assign_mma.cu: fp16 or TF32 scores on tensor cores; what they leave open goes to
 * assign.cu: float32 scores, of those rows, or of all where there are no tensor cores or too little shared memory;
 * settle.cu and accumulate.cu: D of the rows still open; the sums of the rows whose label changed.
 
@@ -18,7 +18,7 @@ from gpukm.kernels._nvrtc import Configuration, Kernel
 from gpukm.kernels.accumulate_cuda import NEAR_LIMBS, DeviceSums, blocks, move_rows, value_define
 from gpukm.kernels.arrange import MOST_FEATURES
 from gpukm.kernels.assign import Frame
-from gpukm.kernels.operands_cuda import COLUMNS, Operands, slab_of
+from gpukm.kernels.operands_cuda import COLUMNS, HALF, TF32, Format, Operands, format_for, slab_of
 
 Array = Any  # on the device
 LEAST_CENTROIDS = 64  # from which on boxes pay
@@ -37,6 +37,7 @@ class Plan:
     threads, rows : of a block
     shared : bytes of dynamic shared memory
     part : rows of a launch; all of them where the kernel does everything
+    tensor : what tensor cores multiply; None where they do not score
     """
 
     kernel: Kernel
@@ -44,19 +45,15 @@ class Plan:
     rows: int
     shared: int
     part: int
+    tensor: Format | None = None
 
     @property
     def fused(self) -> bool:
         """Whether one kernel does everything."""
         return self.kernel.file == "lloyd_step"
 
-    @property
-    def tensor(self) -> bool:
-        """Whether tensor cores score."""
-        return self.kernel.file == "assign_mma"
 
-
-def plan(n: int, k: int, d: int, value: int, facts: Any, memory: int, sums: bool = True) -> Plan:
+def plan(n: int, k: int, d: int, value: int, facts: Any, memory: int, sums: bool = True, tensor: Format = HALF) -> Plan:
     """Choose by cost: reading X once binds where rows and centroids are small, multiply-adds and minima elsewhere.
 
     A pair costs d + 2 operations of the CUDA cores in lloyd_step.cu; on tensor cores three minima, at half the rate,
@@ -68,9 +65,10 @@ def plan(n: int, k: int, d: int, value: int, facts: Any, memory: int, sums: bool
     facts : of the device, see `_cuda.Facts`
     memory : bytes that lists may take
     sums : whether sums are asked for
+    tensor : what tensor cores are to multiply, if they score
     """
     part = min(max(memory // LIST_BYTES, 1 << 16), 1 << 26, n)
-    warps = tensor_warps(d, facts)
+    warps = tensor_warps(d, facts, tensor)
     group = 1 if k <= 32 else 8
     packed = 4 * ((d + 4) // 4 * 4) * (-(-k // group) * group)
     near = 8 * NEAR_LIMBS * k * (d + 1)
@@ -83,8 +81,8 @@ def plan(n: int, k: int, d: int, value: int, facts: Any, memory: int, sums: bool
         kernel = fused_kernel(value, d, group, rows, keep, boxes)
         return Plan(kernel, 128, 128 * rows, packed + near * keep, n)
     if warps:
-        shared = tensor_bytes(d, warps)
-        return Plan(tensor_kernel(value, slab_of(d), warps), 32 * warps, 32 * warps, shared, part)
+        shared = tensor_bytes(d, warps, tensor)
+        return Plan(tensor_kernel(value, slab_of(d), warps, tensor), 32 * warps, 32 * warps, shared, part, tensor)
     return Plan(Kernel("assign", "assign", (("VALUE", value),)), CORES_THREADS, CORES_ROWS, 0, part)
 
 
@@ -94,24 +92,26 @@ def fused_kernel(value: int, d: int, group: int, rows: int, near: bool, boxes: b
     return Kernel("lloyd_step", "lloyd_step", (*constants.items(), ("NEAR", int(near)), ("BOXES", int(boxes))))
 
 
-def tensor_kernel(value: int, slab: int, warps: int) -> Kernel:
+def tensor_kernel(value: int, slab: int, warps: int, tensor: Format = HALF) -> Kernel:
     """assign_mma.cu with its constants."""
-    return Kernel("assign_mma", "assign_mma", (("VALUE", value), ("SLAB", slab), ("WARPS", warps)))
+    constants = {"VALUE": value, "OPERAND": tensor.size, "SLAB": slab, "WARPS": warps}
+    return Kernel("assign_mma", "assign_mma", tuple(constants.items()))
 
 
-def tensor_bytes(d: int, warps: int) -> int:
-    """Shared memory of assign_mma.cu: a block's rows, and three slabs of centroids, in fp16."""
+def tensor_bytes(d: int, warps: int, tensor: Format) -> int:
+    """Shared memory of assign_mma.cu: a block's rows, and three slabs of centroids, each row a word longer."""
     slab = slab_of(d)
-    return 2 * (32 * warps * (-(-d // slab) * slab + 8) + 3 * COLUMNS * (slab + 8))
+    return tensor.size * (32 * warps * -(-d // slab) * slab + 3 * COLUMNS * slab) + 16 * (32 * warps + 3 * COLUMNS)
 
 
-def tensor_warps(d: int, facts: Any) -> int:
+def tensor_warps(d: int, facts: Any, tensor: Format) -> int:
     """Warps of a block of assign_mma.cu: as many as leave room for two blocks, or for one; 0 where it cannot run."""
     if facts.arch < 80 or d > 1 << 14:
         return 0
     for blocks_at_once in (2, 1):
         for warps in (4, 2, 1):
-            if (tensor_bytes(d, warps) + 1024) * blocks_at_once <= facts.shared_optin:  # a block has some besides
+            own = tensor_bytes(d, warps, tensor) + 1024  # a block has some besides
+            if own * blocks_at_once <= facts.shared_optin:
                 return warps
     return 0
 
@@ -179,7 +179,7 @@ def launch_step(
     """
     n, d = X.shape
     size = (np.int32(d), np.int32(len(own.exact)))
-    plain, half = own.limits[iteration]
+    plain, narrow = own.limits[iteration]
     framed = (own.shift, own.scale, own.operand)
     if chosen.fused:
         totals = sums.arguments if sums else (None, np.float64(0), None, None)
@@ -207,7 +207,7 @@ def launch_step(
         rest = (None, None)
         if chosen.tensor:
             left = (space.open[0], space.margins[0], lengths[0])
-            args = (X, np.int64(first), np.int32(m), *size, own.shift, own.half_scale, own.halves, own.bases, half)
+            args = (X, np.int64(first), np.int32(m), *size, own.shift, own.narrow_scale, own.narrow, own.bases, narrow)
             grid = (-(-m // chosen.rows),)
             gpu.launch(chosen.kernel, grid, (chosen.threads,), (*args, labels, *left, *moved, stop), chosen.shared)
             rest = (space.open[0], lengths[0])
@@ -232,8 +232,8 @@ def lloyd_step(
 ) -> tuple[int, int]:
     """One step from `centroids` (k, d) on the host; see `launch_step`. Returns how many changed, were undecided."""
     (n, d), k = X.shape, len(centroids)
-    chosen = plan(n, k, d, X.dtype.itemsize, gpu.facts, memory, sums is not None)
-    own = Operands.of(gpu, frame, k, d, halves=chosen.tensor)
+    chosen = plan(n, k, d, X.dtype.itemsize, gpu.facts, memory, sums is not None, format_for(frame))
+    own = Operands.of(gpu, frame, k, d, tensor=chosen.tensor)
     own.prepare(gpu, X, gpu.to_device(centroids))
     space = Workspace.of(gpu, chosen, n)
     launch_step(gpu, chosen, X, own, labels, weights, sums, space)
@@ -260,4 +260,5 @@ CONFIGURATIONS = [
     *(Configuration(Kernel("settle", "settle_rows", (("VALUE", value),)), 75, 64, 0) for value in (1, 4, 8)),
     *(Configuration(tensor_kernel(value, 32, 4), 80, 128, 1024) for value in (1, 4, 8)),
     *(Configuration(tensor_kernel(4, slab, warps), 80, 128, 1024) for slab, warps in ((16, 4), (32, 2), (32, 1))),
+    *(Configuration(tensor_kernel(4, slab, warps, TF32), 80, 144, 1024) for slab, warps in ((16, 4), (32, 4), (32, 1))),
 ]

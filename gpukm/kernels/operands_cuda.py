@@ -13,26 +13,54 @@ from gpukm.kernels.assign import Frame
 Array = Any  # on the device
 FAR = 3e38  # the start of a sum that no score beats
 COLUMNS = 64  # centroids of a tile of assign_mma.cu
-HALF_RADIUS = 14  # fp16 rows are scaled to lengths below 2^14: fp16 overflows at 2^16 and is coarse below 2^-14
-# Absolute slack: fp16 rows are scaled to lengths up to 2^14. A value below 2^-14 is off by up to 2^-25, a product
-# of vectors by 2^-25 sqrt(d) (|x'| + |c'|). A hundredth of kappa (|x'|^2 / 2 + |c'|^2) covers it from lengths of 1 on
-# (d <= 2^14); what shorter ones add is below this.
-TINY_HALF = 2.0**-16
+
+
+@dataclass(frozen=True)
+class Format:
+    """What tensor cores multiply: numbers with 10 bits of mantissa.
+
+    Attributes
+    ----------
+    size : bytes of one, for which kernels are compiled
+    power : rows are scaled to lengths below 2**power
+    tiny : absolute slack of the scores of such rows, see `threshold` in exact.cuh
+    """
+
+    size: int
+    power: int
+    tiny: float
+
+
+# fp16 overflows at 2^16. Values below 2^-14 are off by up to 2^-25, products of vectors by 2^-25 sqrt(d) (|x'| + |c'|).
+# A hundredth of kappa (|x'|^2 / 2 + |c'|^2) covers it from lengths of 1 on (d <= 2^14); what shorter ones add is within
+# the slack.
+HALF = Format(2, 14, 2.0**-16)
+# TF32 has the range of float32, at half of fp16's rate. Should tensor cores take a number below 2^-126 for zero, such a
+# product is off by 2^-126 sqrt(d) (|x'| + |c'|), where neither is longer than 2^60.
+TF32 = Format(4, 30, 2.0**-56)
 
 CONFIGURATIONS = [
-    Configuration(Kernel("prepare", "prepare", (("VALUE", size), ("SLAB", slab))), 75, 64, 64)
+    Configuration(Kernel("prepare", "prepare", (("VALUE", size), ("OPERAND", HALF.size), ("SLAB", slab))), 75, 64, 64)
     for size in (1, 4, 8)
     for slab in (16, 32)
 ]
+CONFIGURATIONS += [
+    Configuration(Kernel("prepare", "prepare", (("VALUE", 4), ("OPERAND", TF32.size), ("SLAB", 32))), 80, 64, 64)
+]
 
 
-def margin_half(n_features: int) -> float:
-    """kappa of scores by products of fp16 numbers added in float32 on tensor cores; see `gpukm.exact`, point 2.
+def format_for(frame: Frame) -> Format:
+    """fp16, unless the longest row is so far off that most others would be below its normal range."""
+    return HALF if frame.typical > frame.power - HALF.power else TF32
 
-    Both operands are rounded to fp16 (2u + u^2 with u = 2^-11, and another 2^-22 for the float32 before); the products
-    are exact; sums are charged 2^-22 a term, four times float32's roundoff, since tensor cores cut off where IEEE
-    rounds; 2^-19 is for the four bits of a score that carry its number (assign_mma.cu). A hundredth more is for values
-    below fp16's normal range, see `TINY_HALF`. As scores of more than 2^14 features would need more, they get 1.
+
+def margin_tensor(n_features: int) -> float:
+    """kappa of scores by products of fp16 or TF32 numbers added in float32; see `gpukm.exact`, point 2.
+
+    Both operands are rounded to 10 bits (2u + u^2 with u = 2^-11, and another 2^-22 for the float32 before); the
+    products are exact; sums are charged 2^-22 a term, four times float32's roundoff, since tensor cores cut off where
+    IEEE rounds; 2^-19 is for the four bits of a score that carry its number (assign_mma.cu). A hundredth more is for
+    values below fp16's normal range, see `HALF`. As scores of more than 2^14 features would need more, they get 1.
     """
     u = 2.0**-11
     if n_features > 1 << 14:
@@ -54,9 +82,10 @@ class Operands:
     shift, scale : see `Frame`
     operand : (k, d + 1) float32, -c' and the start of the sum
     exact : (k, d) float64, the centroids
-    limits : (iterations, 2, 4) float32: of float32 and of fp16 scores, see `threshold` in exact.cuh
-    halves, bases : (K, D) uint16, (K,) float32: the same for fp16, padded; None where fp16 is not used
-    half_scale : power of two of fp16 scores
+    limits : (iterations, 2, 4) float32: of float32 scores and those of tensor cores, see `threshold` in exact.cuh
+    format : of what tensor cores multiply; None where they are not used
+    narrow, bases : (K, D) uint16|uint32, (K,) float32: -c' in that format and the starts, padded; None likewise
+    narrow_scale : power of two
     """
 
     shift: Array
@@ -64,15 +93,18 @@ class Operands:
     operand: Array
     exact: Array
     limits: Array
-    halves: Array | None
+    format: Format | None
+    narrow: Array | None
     bases: Array | None
-    half_scale: np.float64
+    narrow_scale: np.float64
 
     @classmethod
-    def of(cls, gpu: Any, frame: Frame, k: int, d: int, *, halves: bool, iterations: int = 1) -> "Operands":
-        """Room for k centroids of d features, prepared `iterations` times."""
-        limits = np.zeros((iterations, 2, 4), np.float32)
-        for kind, (kappa, tiny) in enumerate(((margin(d, U32), TINY), (margin_half(d), TINY_HALF))):
+    def of(
+        cls, gpu: Any, frame: Frame, k: int, d: int, *, tensor: Format | None = None, iterations: int = 1
+    ) -> "Operands":
+        """Room for k centroids of d features, prepared `iterations` times; for tensor cores, too, if they get some."""
+        limits, own = np.zeros((iterations, 2, 4), np.float32), tensor or HALF
+        for kind, (kappa, tiny) in enumerate(((margin(d, U32), TINY), (margin_tensor(d), own.tiny))):
             wider = kappa * (1 + 40 * kappa)
             limits[:, kind, :3] = wider * (1 + 2 * kappa), tiny, 20 * wider
         tiles, slab = -(-k // COLUMNS), slab_of(d)
@@ -82,16 +114,18 @@ class Operands:
             gpu.empty((k, d + 1), np.float32),
             gpu.empty((k, d), np.float64),
             gpu.to_device(limits),
-            gpu.zeros((tiles * COLUMNS, -(-d // slab) * slab), np.uint16) if halves else None,
-            gpu.to_device(np.full(tiles * COLUMNS, FAR, np.float32)) if halves else None,
-            np.float64(np.ldexp(1.0, HALF_RADIUS - frame.power)),
+            tensor,
+            gpu.zeros((tiles * COLUMNS, -(-d // slab) * slab), f"uint{8 * own.size}") if tensor else None,
+            gpu.to_device(np.full(tiles * COLUMNS, FAR, np.float32)) if tensor else None,
+            np.float64(np.ldexp(1.0, own.power - frame.power)),
         )
 
     def prepare(self, gpu: Any, X: Array, centroids: Array, iteration: int = 0, stop: Array | None = None) -> None:
         """Take over `centroids` (k, d), in the compute dtype on the device."""
         k, d = centroids.shape
-        kernel = Kernel("prepare", "prepare", (value_define(X), ("SLAB", slab_of(d))))
-        kappas = np.float64(margin(d, U32)), np.float64(margin_half(d))
+        defines = value_define(X), ("OPERAND", (self.format or HALF).size), ("SLAB", slab_of(d))
+        kappas = np.float64(margin(d, U32)), np.float64(margin_tensor(d))
         args = (centroids, np.int32(d), self.shift, self.scale, kappas[0], self.operand, self.exact)
-        half = (self.halves, self.bases, self.half_scale, kappas[1])
-        gpu.launch(kernel, (k,), row_threads(d), (*args, self.limits[iteration], *half, stop))
+        narrow = (self.narrow, self.bases, self.narrow_scale, kappas[1])
+        kernel = Kernel("prepare", "prepare", defines)
+        gpu.launch(kernel, (k,), row_threads(d), (*args, self.limits[iteration], *narrow, stop))

@@ -123,7 +123,7 @@ class Rounds:
         gpu, t = self._gpu, len(candidates)
         gains = gpu.zeros((2, t), np.uint64)
         self._flags[REST] = 0
-        own = Operands.of(gpu, self._rows.frame, t, self._d, halves=False)
+        own = Operands.of(gpu, self._rows.frame, t, self._d)
         self._weigh(D, largest, candidates, own, gains, None)
         high, low = gpu.to_host(gains).view(np.int64).tolist()
         total = [(a << self.bits) + b for a, b in zip(high, low, strict=True)]
@@ -145,7 +145,7 @@ class Rounds:
         largest : (1,) uint64 on the device, bits of the greatest D
         """
         gpu, (m, t), d = self._gpu, fractions.shape, self._d
-        own = Operands.of(gpu, self._rows.frame, t, d, halves=False)
+        own = Operands.of(gpu, self._rows.frame, t, d)
         dtype = np.float64 if self._rows.X.dtype == np.float64 else np.float32
         drawn, candidates = gpu.empty(t, np.int64), gpu.empty((t, d), dtype)
         parts, gains = gpu.zeros((2, BUCKETS), np.uint64), gpu.zeros((2, t), np.uint64)

@@ -7,16 +7,19 @@
 // IN    kappa                   float64  their margin, see gpukm/exact.py
 // OUT   operand    (k, d + 1)   float32  -c' and the start of the sum
 // OUT   exact      (k, d)       float64  the centroids
-// INOUT limits     (2, 4)       float32  of float32 and fp16 scores, see `threshold` in exact.cuh; the last of each is 0
-//                                        before; raised where a centroid is so far off that scores can prove nothing
-// OUT   halves     (K, D)       uint16   null, or -c' in fp16, padded with zeros to D features (K centroids: by the host)
-// OUT   bases      (K)          float32  null, or the start of the sum of fp16 scores
-// IN    half_scale, half_kappa  float64  of fp16 scores
+// INOUT limits     (2, 4)       float32  of float32 scores and those of tensor cores, see `threshold` in exact.cuh; the
+//                                        last of each is 0 before; raised where a centroid is so far off that scores can
+//                                        prove nothing
+// OUT   narrow     (K, D)       Operand  null, or -c' for tensor cores (operands.cuh), padded with zeros to D features (K
+//                                        centroids: by the host)
+// OUT   bases      (K)          float32  null, or the start of the sum of their scores
+// IN    narrow_scale, narrow_kappa float64 of their scores
 // IN    stop       (1) or null  int32    set: do nothing, see update.cu
 //
-// Cost: k d 18 bytes. Hazards: the barriers of `block_sum`; limits by atomics, in any order.
+// Cost: k d 18 bytes (20 for TF32). Hazards: the barriers of `block_sum`; limits by atomics, in any order.
 
 #include "exact.cuh"
+#include "operands.cuh"
 
 // Raise the limits for a centroid of squared length `squares` and return the start of its sums.
 __device__ __forceinline__ float begin(double squares, double kappa, double most, float* limits)
@@ -29,25 +32,25 @@ __device__ __forceinline__ float begin(double squares, double kappa, double most
 
 extern "C" __global__ void __launch_bounds__(128)
 prepare(const Real* centroids, int d, const Real* shift, double scale, double kappa, float* operand, double* exact,
-        float* limits, unsigned short* halves, float* bases, double half_scale, double half_kappa, const int* stop)
+        float* limits, Operand* narrow, float* bases, double narrow_scale, double narrow_kappa, const int* stop)
 {
     if (stop && *stop) return;
     const long long c = blockIdx.x, padded = (d + SLAB - 1) / SLAB * SLAB;
-    double squares = 0.0, half_squares = 0.0;
+    double squares = 0.0, narrow_squares = 0.0;
     for (int j = thread(); j < d; j += (int)blockDim.x) {
         const double value = widen(centroids[c * d + j]), difference = value - widen(shift[j]);
-        const double framed = difference * scale, half_framed = difference * half_scale;
+        const double framed = difference * scale, narrow_framed = difference * narrow_scale;
         exact[c * d + j] = value;
         operand[c * (d + 1) + j] = -(float)framed;
         squares += framed * framed;
-        half_squares += half_framed * half_framed;
-        if (halves) halves[c * padded + j] = half_bits(-(float)half_framed);
+        narrow_squares += narrow_framed * narrow_framed;
+        if (narrow) narrow[c * padded + j] = operand_bits(-(float)narrow_framed);
     }
-    if (halves)
-        for (int j = d + thread(); j < padded; j += (int)blockDim.x) halves[c * padded + j] = 0;
+    if (narrow)
+        for (int j = d + thread(); j < padded; j += (int)blockDim.x) narrow[c * padded + j] = 0;
     squares = block_sum(squares);
-    half_squares = block_sum(half_squares);
+    narrow_squares = block_sum(narrow_squares);
     if (thread() != 0) return;
     operand[c * (d + 1) + d] = begin(squares, kappa, 0x1p120, limits);
-    if (halves) bases[c] = begin(half_squares, half_kappa, 0x1p31, limits + 4);
+    if (narrow) bases[c] = begin(narrow_squares, narrow_kappa, MOST, limits + 4);
 }

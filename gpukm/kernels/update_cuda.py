@@ -14,7 +14,7 @@ from gpukm.kernels.accumulate_cuda import DeviceSums, row_threads, value_define
 from gpukm.kernels.ahead import HOST, Ran
 from gpukm.kernels.assign import Frame
 from gpukm.kernels.assign_cuda import Workspace, launch_step, plan
-from gpukm.kernels.operands_cuda import Operands
+from gpukm.kernels.operands_cuda import Operands, format_for
 
 Array = Any  # on the device
 AT_ONCE = 16  # iterations launched before the host looks: a look costs about as much as a launch
@@ -47,9 +47,9 @@ def run_ahead(
     """
     (n, d), k = X.shape, len(centroids)
     iterations = max(min(iterations, AT_ONCE, memory // centroids.nbytes), 1)
-    chosen = plan(n, k, d, X.dtype.itemsize, gpu.facts, memory)
+    chosen = plan(n, k, d, X.dtype.itemsize, gpu.facts, memory, tensor=format_for(frame))
     space = Workspace.of(gpu, chosen, n, iterations)
-    own = Operands.of(gpu, frame, k, d, halves=chosen.tensor, iterations=iterations)
+    own = Operands.of(gpu, frame, k, d, tensor=chosen.tensor, iterations=iterations)
     states = gpu.empty((iterations + 1, k, d), centroids.dtype)
     states[0] = gpu.to_device(centroids)
     centre, partial = gpu.to_device(mean), gpu.empty((k, 2), np.float64)
