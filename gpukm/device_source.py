@@ -31,6 +31,7 @@ class DeviceSource(ArraySource):
 
     _device_sums: cuda.DeviceSums | None
     _counts: tuple[int, int] | None  # changed and undecided rows of a step that is done already
+    _fresh: bool  # whether the sums hold no rows yet
 
     def __init__(
         self,
@@ -74,7 +75,8 @@ class DeviceSource(ArraySource):
         counts, self._counts = self._counts, None
         if counts is None:
             own = (self._labels, self.device_weights, sums, self._memory)
-            counts = cuda.lloyd_step(self.gpu, self.device_rows, self.frame, centroids, *own)
+            counts = cuda.lloyd_step(self.gpu, self.device_rows, self.frame, centroids, *own, fresh=self._fresh)
+            self._fresh = False
         return Step(sums.to_host(self.gpu), *counts)
 
     def ahead(self, centroids: NDArray, iterations: int, tol: Callable[[], float]) -> Ahead:
@@ -82,6 +84,7 @@ class DeviceSource(ArraySource):
         if self._counts is not None:  # the host's turn
             return Ahead(centroids, [])
         began, stats = time.perf_counter(), self.stats()
+        sums = self._sums_for(len(centroids))
         ran = cuda.run_ahead(
             self.gpu,
             self.device_rows,
@@ -91,11 +94,13 @@ class DeviceSource(ArraySource):
             stats.totss,
             self._labels,
             self.device_weights,
-            self._sums_for(len(centroids)),
+            sums,
             iterations=iterations,
             tol=tol(),
             memory=self._memory,
+            fresh=self._fresh,
         )
+        self._fresh = False
         if ran.stop == kernels.HOST:  # the step is done: the next call of `step` only has to fetch the sums
             self._counts = int(ran.counts[-1, 0]), int(ran.counts[-1, 1])
         seconds = (time.perf_counter() - began) / max(len(ran.counts), 1)
@@ -111,6 +116,7 @@ class DeviceSource(ArraySource):
         if self._device_sums is None or self._device_sums.limbs.shape[1] != n_clusters:
             self._device_sums = cuda.DeviceSums.zeros(self.gpu, replace(self.grid, whole=False), n_clusters)
             self._labels.fill(-1)
+            self._fresh = True
         return self._device_sums
 
     def reset(self) -> None:
@@ -123,7 +129,7 @@ class DeviceSource(ArraySource):
         labels = self.gpu.empty(self.n_samples, np.int32)
         labels.fill(-1)
         frame = self._frame_about(centroids)
-        cuda.lloyd_step(self.gpu, self.device_rows, frame, centroids, labels, None, None, self._memory)
+        cuda.lloyd_step(self.gpu, self.device_rows, frame, centroids, labels, None, None, self._memory, fresh=True)
         return labels
 
     def sizes(self, labels: Array, n_clusters: int) -> NDArray[np.int64]:

@@ -71,8 +71,9 @@ class DeviceStreamSource(StreamSource):
             squares = cuda.DeviceSums.zeros(self.gpu, grid, 1)
         counts = np.zeros(2, np.int64)
         for own, rows, weights in self._on_device():
-            labels = self.gpu.to_device(self._labels[own])
-            counts += cuda.lloyd_step(self.gpu, rows, self.frame, centroids, labels, weights, sums, self._memory)
+            fresh, labels = bool(self._labels[own.start] < 0), self.gpu.to_device(self._labels[own])
+            part = labels, weights, sums, self._memory
+            counts += cuda.lloyd_step(self.gpu, rows, self.frame, centroids, *part, fresh=fresh)
             if squares is not None and mean is not None:
                 cuda.add_inertia(self.gpu, rows, mean, None, weights, squares)
             self._labels[own] = self.gpu.to_host(labels)

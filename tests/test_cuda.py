@@ -10,12 +10,15 @@ from emulator import FACTS, EmulatedGpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpukm import BisectingKMeans, KMeans, SphericalKMeans, kmeans_plusplus, placing
+from gpukm import BisectingKMeans, KMeans, SphericalKMeans, kernels, kmeans_plusplus, placing
 from gpukm.array_source import ArraySource
 from gpukm.device_source import DeviceSource
+from gpukm.exact import Grid, sums_like
 from gpukm.kernels import assign_cuda
+from gpukm.kernels.accumulate_cuda import DeviceSums
 from gpukm.kernels.engine import cuda_works
 from gpukm.kernels.operands_cuda import HALF, TF32, format_for
+from gpukm.kernels.segments_cuda import add_rows
 from gpukm.lloyd import lloyd
 from gpukm.minibatch_kmeans import MiniBatchKMeans
 from gpukm.seeding import seed
@@ -262,6 +265,35 @@ def test_a_missing_gpu_is_said(monkeypatch):
     with pytest.raises((ValueError, ImportError), match=r"no CUDA device|gpukm\[cuda13\]"):
         KMeans(2, device="cuda").fit(rows(10, 2, np.float32))
     assert len(kmeans_plusplus(rows(10, 2, np.float32), 2)[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "k", "dtype", "weighted"),
+    [
+        (1, 17, 1, np.float32, False),
+        (255, 17, 257, np.float32, True),
+        (256, 127, 3, np.uint8, False),
+        (257, 255, 2, np.float64, True),
+        (1543, 128, 30, np.float32, False),
+        (611, 256, 513, np.float32, False),
+        (900, 300, 1, np.float64, False),
+    ],
+)
+def test_sums_of_a_first_step_are_the_reference_s(gpu, n, d, k, dtype, weighted):
+    """Segments of one cluster, of many, and of rows beside the ones that are asked for; values of any size."""
+    rng = np.random.default_rng(n)
+    X = rows(n + 5, d, dtype)
+    if dtype != np.uint8:
+        X *= np.exp2(rng.integers(-60, 3, X.shape)).astype(dtype)
+    labels = np.sort(rng.integers(0, k, n + 5)).astype(np.int32) if d % 2 else rng.integers(0, k, n + 5, np.int32)
+    weights = rng.random(n + 5) if weighted else None
+    grid = Grid.of(np.append(np.abs(X.astype(np.float64)).max(axis=0), 1.0), n + 5)
+    expected, found = sums_like(grid, k), DeviceSums.zeros(gpu, grid, k)
+    own = slice(3, 3 + n)
+    kernels.accumulate(X[own], np, labels[own], expected, weights=None if weights is None else weights[own])
+    on_device = [None if a is None else gpu.to_device(a) for a in (weights, labels, np.zeros(n, np.int32))]
+    add_rows(gpu, gpu.to_device(X), 3, n, *on_device, found)
+    np.testing.assert_array_equal(found.to_host(gpu).totals(), expected.totals())
 
 
 def test_one_far_row_does_not_cost_tensor_cores_the_others(gpu, monkeypatch):

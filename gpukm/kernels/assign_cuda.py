@@ -3,7 +3,8 @@
 * lloyd_step.cu: few features (up to FUSED) and centroids: X is read once, rows are labelled and settled, sums updated.
 * assign_mma.cu: fp16 or TF32 scores on tensor cores; what they leave open goes to
 * assign.cu: float32 scores, of those rows, or of all where there are no tensor cores or too little shared memory;
-* settle.cu and accumulate.cu: D of the rows still open; the sums of the rows whose label changed.
+* settle.cu: D of the rows still open;
+* segments.cu in a first step, then accumulate.cu: the sums of all rows, of those whose label changed.
 
 All but the first work on parts of the rows, so that the lists that pass between them stay small.
 """
@@ -19,6 +20,7 @@ from gpukm.kernels.accumulate_cuda import NEAR_LIMBS, DeviceSums, blocks, move_r
 from gpukm.kernels.arrange import MOST_FEATURES
 from gpukm.kernels.assign import Frame
 from gpukm.kernels.operands_cuda import COLUMNS, HALF, TF32, Format, Operands, format_for, slab_of
+from gpukm.kernels.segments_cuda import add_rows
 
 Array = Any  # on the device
 LEAST_CENTROIDS = 64  # from which on boxes pay
@@ -164,6 +166,8 @@ def launch_step(
     space: Workspace,
     iteration: int = 0,
     stop: Array | None = None,
+    *,
+    fresh: bool,
 ) -> None:
     """Launch what labels all rows, and brings the sums up to date for those whose label changed.
 
@@ -171,7 +175,7 @@ def launch_step(
     ----------
     X : (n, d) uint8|float32|float64 on the device, C-contiguous
     own : the centroids, prepared for this iteration
-    labels : (n,) int32, changed in place; -1 throughout when `sums` do not hold the rows yet
+    labels : (n,) int32, changed in place; -1 throughout when the step is `fresh`: `sums` do not hold the rows yet
     weights : (n,) float64 or None
     sums : None where labels are all that is asked for
     iteration : which of the workspace's counters and of the operands' limits to use
@@ -216,7 +220,9 @@ def launch_step(
         gpu.launch(cores, (-(-m // CORES_ROWS),), (CORES_THREADS,), args)
         args = (X, np.int64(first), *size, *framed, own.exact, *left, labels, *moved, stop)
         gpu.launch(settle, blocks(gpu.facts, -(-m // 4)), (128,), args)
-        if sums is not None:
+        if sums is not None and fresh:  # the list of moved rows has told how many there are: its place is free
+            add_rows(gpu, X, first, m, weights, labels, space.moved.reshape(-1)[:m], sums, stop)
+        elif sums is not None:
             move_rows(gpu, X, first, m, weights, labels, *moved, sums, stop)
 
 
@@ -229,6 +235,8 @@ def lloyd_step(
     weights: Array | None,
     sums: DeviceSums | None,
     memory: int,
+    *,
+    fresh: bool,
 ) -> tuple[int, int]:
     """One step from `centroids` (k, d) on the host; see `launch_step`. Returns how many changed, were undecided."""
     (n, d), k = X.shape, len(centroids)
@@ -236,7 +244,7 @@ def lloyd_step(
     own = Operands.of(gpu, frame, k, d, tensor=chosen.tensor)
     own.prepare(gpu, X, gpu.to_device(centroids))
     space = Workspace.of(gpu, chosen, n)
-    launch_step(gpu, chosen, X, own, labels, weights, sums, space)
+    launch_step(gpu, chosen, X, own, labels, weights, sums, space, fresh=fresh)
     changed, undecided = space.totals(gpu)[0]
     return int(changed), int(undecided)
 

@@ -40,10 +40,11 @@ def run_ahead(
     iterations: int,
     tol: float,
     memory: int,
+    fresh: bool,
 ) -> Ran:
     """Up to AT_ONCE `iterations` from `centroids` (k, d); `mean` and `totss` of all rows are for the inertia.
 
-    Records are inertia and shift of each finished iteration.
+    Records are inertia and shift of each finished iteration; `fresh`: see `launch_step`.
     """
     (n, d), k = X.shape, len(centroids)
     iterations = max(min(iterations, AT_ONCE, memory // centroids.nbytes), 1)
@@ -59,7 +60,7 @@ def run_ahead(
     totals = (sums.limbs.view(np.int64), sums.used, np.int32(sums.grid.bits), sums.units)
     for i in range(iterations):
         own.prepare(gpu, X, states[i], i, stop)
-        launch_step(gpu, chosen, X, own, labels, weights, sums, space, i, stop)
+        launch_step(gpu, chosen, X, own, labels, weights, sums, space, i, stop, fresh=fresh and i == 0)
         args = (states[i], np.int32(d), *totals, centre, states[i + 1], partial, flags[i], stop)
         gpu.launch(update, (k,), row_threads(d), args)
         verdict = (np.int32(k), np.int32(d), np.float64(totss), np.float64(tol), flags[i], records[i], stop)

@@ -211,6 +211,28 @@ MUTANTS = [
     Mutant("tensor: no barrier between a buffer's users", "assign_mma", "        __syncthreads();\n", "", TENSOR),
     Mutant("tensor: the second tile's number lost", "assign_mma", "? column0 + number", "? number", TENSOR),
     Mutant("tensor: one row of lanes not asked", "assign_mma", "step < 4; step *= 2", "step < 2; step *= 2", TENSOR),
+    Mutant(
+        "segments: a place given twice",
+        "segments",
+        "atomicAdd(cursors + labels[first + i], 1)] = i",
+        "cursors[labels[first + i]]++] = i",
+        TENSOR,
+    ),
+    Mutant(
+        "segments: a scan that does not wait",
+        "segments",
+        "        __syncthreads();\n        const int lower",
+        "        const int lower",
+        TENSOR,
+    ),
+    Mutant("segments: sums kept from cluster to cluster", "segments", "if (to != cell) hand_in();", ";", TENSOR),
+    Mutant(
+        "segments: the last row of each left out",
+        "segments",
+        "i < end; ++i) {\n            const",
+        "i < end - 1; ++i) {\n            const",
+        TENSOR,
+    ),
     Mutant("cores: a slab overwritten in use", "assign", "            __syncthreads();\n", "", CORES, 1),
     Mutant("cores: features beyond the last", "assign", "row0 + r < m && j < d;", "row0 + r < m;", CORES),
     Mutant(
