@@ -40,6 +40,16 @@ class Blocks:
         self._block_rows = block_rows
         self._multiple = 1
 
+    @property
+    def on_host(self) -> bool:
+        """Whether the rows are NumPy's."""
+        return is_numpy(self._xp)
+
+    @property
+    def given(self) -> Array:
+        """The rows as they were given, or as they are stored since."""
+        return self._X
+
     def block(self, start: int, stop: int) -> Array:
         """Rows start:stop, C-contiguous in the compute dtype; no copy where they are so already."""
         part = self._part(start, stop)

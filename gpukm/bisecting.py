@@ -64,7 +64,7 @@ class BisectingKMeans(FittingCentroids):
         Which cluster to split next: that of the greatest inertia, or that of the greatest total weight of rows (of
         most rows, without weights). Clusters whose rows are all equal are not split. Of equals, the first.
     device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
-        See `gpukm.KMeans`.
+        As in `gpukm.KMeans`, but "auto" is always where X is.
     max_memory : int, default=64 MiB
         Bytes that temporaries may take up beside X, labels, distances and a copy of the rows of the cluster to be
         split, in the dtype of X.

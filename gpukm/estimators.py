@@ -15,6 +15,7 @@ from gpukm.checkpoint import Checkpoint, fit_identity
 from gpukm.hartigan_wong import hartigan_wong
 from gpukm.lloyd import lloyd, update
 from gpukm.macqueen import macqueen
+from gpukm.placing import placed
 from gpukm.refine import REFINEMENTS, Refinement
 from gpukm.runs import best_run
 from gpukm.sources import Iteration
@@ -65,7 +66,9 @@ class KMeans(FittingCentroids):
         distinct rows, until none moves, whatever `tol`.
     device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
         Where to compute. "auto" is where X is: CuPy arrays, and torch's on a GPU where CuPy is installed, run on the
-        CUDA engine. "cuda" and "cuda:N" copy an X on the host to that GPU.
+        CUDA engine. An X on the host whose fit would take seconds goes to a GPU where CuPy finds one with room for it,
+        and a trial with some of the rows shows that it is at least twice as fast, and gives the same labels and sums.
+        "cuda" and "cuda:N" copy an X on the host to that GPU; "cpu" never does.
     max_memory : int, default=64 MiB
         Bytes that temporaries may take up beside X, labels and distances. Where it pays, and within these bytes, a copy
         of X is made with its rows sorted in space (for up to 4 features and from 32 clusters on). Rows in a file, in a
@@ -182,6 +185,7 @@ class KMeans(FittingCentroids):
             if search is not None:
                 raise ValueError(f"checkpoint goes with algorithm='lloyd', not with algorithm={self.algorithm!r}")
             checkpoint = Checkpoint(self.checkpoint, float(self.checkpoint_every))
+        one_by_one = search is not None
         if search is None:
             search = lloyd if self._project is None else partial(lloyd, move=partial(update, project=self._project))
         source, samples, names, given = open_samples(self, X, sample_weight)
@@ -190,6 +194,8 @@ class KMeans(FittingCentroids):
         start, n_init = self._start(samples, rng)
         source.look()  # raises for NaN and infinity
         refine = REFINEMENTS.get(self.refine or "", refine)
+        if not one_by_one and refine is None:
+            source = placed(source, self.device, int(self.n_clusters), int(self.max_iter), int(self.max_memory))
         source.arrange(int(self.n_clusters), often=refine is not None)
         if checkpoint is not None:
             checkpoint.match(fit_identity(self, source, n_init, drawn_from))

@@ -72,6 +72,7 @@ def _engines(threads: int, extras: dict[str, dict[str, str | None]]) -> dict[str
     cupy = next((version for name in ("cuda12", "cuda13") for version in extras[name].values() if version), None)
     if cupy:
         runs["CuPy, and others on a GPU"] = f"engine 'cuda' (CuPy {cupy}), on the GPU of the array"
+        runs["NumPy, fits of some seconds"] = "engine 'cuda', where a trial finds the GPU twice as fast"
     runs["other libraries' arrays on the host"] = "the same, without a copy"
     runs["arrays on other devices"] = "engine 'array-api:<library>', where they are"
     return runs

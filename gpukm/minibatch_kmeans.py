@@ -62,7 +62,7 @@ class MiniBatchKMeans(FittingCentroids):
     refine : int, default=0
         Iterations of Lloyd's algorithm over all of X at most, from where the mini-batches ended.
     device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
-        As in `gpukm.KMeans`.
+        As in `gpukm.KMeans`, but "auto" is always where X is.
     max_memory : int, default=64 MiB
         Bytes that temporaries may take up beside X, labels, distances, the order of the draws (16 bytes a row), and a
         mini-batch or the rows of a start. Rows that are no array in memory and take up more are read in chunks.

@@ -9,6 +9,7 @@ from gpukm import _arrays
 from gpukm._validation import Samples
 from gpukm.array_source import ArraySource
 from gpukm.kernels import cuda_works, gpu
+from gpukm.trial import faster_on, worth_a_trial
 
 
 def source_of(
@@ -26,9 +27,9 @@ def source_of(
     samples : from `validation.check_samples`
     sample_weight : (n,) float64 on the host, or None
     dtype : compute dtype; None for that of the samples
-    device : "auto" computes where X is: arrays of any library on the host as NumPy's, without a copy; SciPy's sparse
-        matrices as they are stored; arrays on a CUDA device by the CUDA engine where CuPy is installed, by the
-        array-API engine otherwise. "cuda" and "cuda:N" copy an X on the host to that device
+    device : "auto" computes where X is (but see `placed`): arrays of any library on the host as NumPy's, without a
+        copy; SciPy's sparse matrices as they are stored; arrays on a CUDA device by the CUDA engine where CuPy is
+        installed, by the array-API engine otherwise. "cuda" and "cuda:N" copy an X on the host to that device
     max_memory : bytes for temporaries
 
     Raises
@@ -56,6 +57,18 @@ def source_of(
 
     chosen = device_of(device) if where is None else gpu(where)
     return DeviceSource(chosen, chosen.adopt(X), sample_weight, **options)
+
+
+def placed(source: ArraySource, device: str, n_clusters: int, max_iter: int, max_memory: int) -> ArraySource:
+    """`source`, or its rows on CUDA's current device where `device` is "auto" and a trial finds that faster."""
+    if device != "auto" or not worth_a_trial(source, n_clusters, max_iter) or not cuda_works():
+        return source
+    chosen = gpu(None)
+    if not faster_on(chosen, source, n_clusters, max_iter, max_memory):
+        return source
+    from gpukm.device_source import DeviceSource
+
+    return DeviceSource(chosen, source.given, source.sample_weight, dtype=source.dtype, max_memory=max_memory)
 
 
 def device_of(device: str) -> Any:
