@@ -13,6 +13,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import gpu_auto
 import gpu_fits
 import gpu_rates
 import gpu_rounding
@@ -128,5 +129,6 @@ STAGES = {
     "seeding": gpu_seeding.seeding,
     "colours": gpu_seeding.colours,
     "streams": gpu_streams.streams,
+    "auto": gpu_auto.auto,
     "fits": gpu_fits.fits,
 }

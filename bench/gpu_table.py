@@ -19,6 +19,7 @@ HEADS = {
     "seeding": ("shape", "equal", "ms a centre", "ms in all"),
     "colours": ("colours", "pixels", "equal", "pixels a second"),
     "streams": ("shape", "equal", "GB/s", "copies, ms", "computes, ms", "both, ms", "of the slower"),
+    "auto": ("shape", "chosen", "cpu, s", "cuda, s", "auto, s", "of the CPU"),
     "fits": ("shape", "contestant", "updates", "ms an update", "inertia", "skipped"),
 }
 

@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "bench"))  # the scripts import each other by name
 
 import emulator  # noqa: E402
 import gpu  # noqa: E402
+import gpu_auto  # noqa: E402
 import gpu_fits  # noqa: E402
 import gpu_rates  # noqa: E402
 import gpu_rounding  # noqa: E402
@@ -22,6 +23,8 @@ import gpu_small  # noqa: E402
 import gpu_stages  # noqa: E402
 import gpu_streams  # noqa: E402
 import gpu_table  # noqa: E402
+
+from gpukm import placing, trial  # noqa: E402
 
 
 @pytest.fixture
@@ -234,6 +237,20 @@ def test_chunks_are_labelled_as_rows_that_are_there():
     emulator.build.require()
     found = list(gpu_streams.streams(emulator.EmulatedGpu(), time.monotonic() + 60, True))
     assert len(found) == len(gpu_streams.SHAPES) and all(row["equal"] and row["of the slower"] > 0 for row in found)
+
+
+def test_what_auto_chooses_is_timed_beside_both(monkeypatch):
+    """A row a shape; where a fit is long enough and the device is not slower it goes there, elsewhere it stays."""
+    emulator.build.require()
+    device = emulator.EmulatedGpu()
+    monkeypatch.setattr(placing, "cuda_works", lambda: True)
+    monkeypatch.setattr(placing, "gpu", lambda number=None: device)
+    for least, goes in ((1 << 60, False), (0, True)):
+        monkeypatch.setattr(trial, "LEAST", least)
+        monkeypatch.setattr(trial, "MARGIN", 0.0)
+        found = list(gpu_auto.auto(device, time.monotonic() + 60, True))
+        assert len(found) == len(gpu_auto.SHAPES) and {row["chosen"] == "cuda" for row in found} == {goes}
+        assert all(min(row["cpu, s"], row["cuda, s"], row["auto, s"]) > 0 and not row["failed"] for row in found)
 
 
 class Restless:
