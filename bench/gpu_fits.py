@@ -33,6 +33,7 @@ SHAPES = [
     Shape(10_000_000, 32, 256, 0.70),
     Shape(1_000_000, 768, 4096, 13.0),
     Shape(100_000_000, 16, 64, 3.0),
+    Shape(3_000_000, 3, 256, 0.06),  # rows that are put in order, as a copy fits the default max_memory
 ]
 SMALL = Shape(100_000, 16, 16, 2.0 / 20)  # 20 iterations in 2 ms
 RTOL = 1e-3  # peers round data to half precision or TF32: their inertia may differ by so much and no more

@@ -65,7 +65,24 @@ class DeviceSource(ArraySource):
         return columns.to_host(self.gpu)
 
     def arrange(self, n_clusters: int, often: bool = False) -> None:
-        """Rows stay as they are."""
+        """Get ready for steps with `n_clusters` centroids: sort a copy of the rows if that helps."""
+        if self._order is not None or not cuda.worth_arranging(self.device_rows, n_clusters, self._memory):
+            return
+        rows, order = cuda.arranged(self.gpu, self.device_rows, *self.bounds())
+        self._X = self.device_rows = rows
+        self._order = order
+        if self.sample_weight is not None:
+            self.sample_weight = self.sample_weight[self.gpu.to_host(order)]
+            self.device_weights = self.gpu.to_device(self.sample_weight)
+        self.reset()
+
+    def as_given(self, labels: Array) -> Array:
+        """Labels in the order of the rows as they were given."""
+        if self._order is None:
+            return labels
+        out = self.gpu.empty(self.n_samples, np.int32)
+        out[self._order] = labels
+        return out
 
     # -- Lloyd -------------------------------------------------------------------------------------
 

@@ -51,7 +51,7 @@ def faster_on(gpu: Any, source: ArraySource, n_clusters: int, max_iter: int, max
         warnings.warn(f"the fit stays on the CPU, as the CUDA device failed at a trial: {error}", stacklevel=5)
         return False
     expected, needed = _second_step(here, rows, n_clusters)
-    same = np.array_equal(gpu.to_host(there.labels), here.as_given(here.labels))
+    same = np.array_equal(gpu.to_host(there.as_given(there.labels)), here.as_given(here.labels))
     if not (same and np.array_equal(found.sums.means(), expected.sums.means())):
         warnings.warn(
             "the fit stays on the CPU, as the CUDA device gave other labels or sums for some of the rows: an error in "

@@ -14,7 +14,7 @@ from gpukm import BisectingKMeans, KMeans, SphericalKMeans, kernels, kmeans_plus
 from gpukm.array_source import ArraySource
 from gpukm.device_source import DeviceSource
 from gpukm.exact import Grid, sums_like
-from gpukm.kernels import assign_cuda
+from gpukm.kernels import arrange_cuda, assign_cuda
 from gpukm.kernels.accumulate_cuda import DeviceSums
 from gpukm.kernels.engine import cuda_works
 from gpukm.kernels.operands_cuda import HALF, TF32, format_for
@@ -294,6 +294,42 @@ def test_sums_of_a_first_step_are_the_reference_s(gpu, n, d, k, dtype, weighted)
     on_device = [None if a is None else gpu.to_device(a) for a in (weights, labels, np.zeros(n, np.int32))]
     add_rows(gpu, gpu.to_device(X), 3, n, *on_device, found)
     np.testing.assert_array_equal(found.to_host(gpu).totals(), expected.totals())
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("d", "dtype"), [(1, np.float64), (2, np.float32), (3, np.uint8), (4, np.float32)])
+def test_rows_in_order_of_space_change_no_result(gpu, monkeypatch, d, dtype, weighted):
+    """Seeds, labels in the order given, centroids and inertia are those of rows that stay as they are."""
+    monkeypatch.setattr(arrange_cuda, "LEAST_ROWS", 0)
+    X = rows(3000, d, dtype)
+    if d == 4:
+        X[5], X[:, 1] = 1e6, 7  # nearly all rows in one cell, and a column that says nothing
+    weights = np.random.default_rng(1).random(len(X)) if weighted else None
+    reference, device = pair(gpu, X, weights)
+    device.arrange(70)
+    order = gpu.to_host(device._order)
+    assert np.array_equal(np.sort(order), np.arange(len(X))) and not np.array_equal(order, np.arange(len(X)))
+    np.testing.assert_array_equal(gpu.to_host(device.device_rows), X[order])
+    if d == 1:  # along a line, cells are in order
+        low, high = reference.bounds()
+        cells = ((X[order, 0] - low) * (2**18 / (high - low))).astype(int)
+        assert np.all(np.diff(cells) >= 0)
+    start = seed(reference, 70, "k-means++", np.random.default_rng(2))[0]
+    np.testing.assert_array_equal(seed(device, 70, "k-means++", np.random.default_rng(2))[0], start)
+    expected, found = (lloyd(source, start, max_iter=4, tol=0.0) for source in (reference, device))
+    np.testing.assert_array_equal(gpu.to_host(device.as_given(found.labels)), expected.labels)
+    np.testing.assert_array_equal(found.centroids, expected.centroids)
+    assert found.inertia == expected.inertia and np.array_equal(found.withinss, expected.withinss)
+
+
+def test_when_rows_are_put_in_order():
+    """Where boxes are used, and a copy and the order fit the memory allowed."""
+    X = np.zeros((1 << 18, 3), np.float32)
+    assert arrange_cuda.worth_arranging(X, 256, 20 << 18)
+    assert not arrange_cuda.worth_arranging(X, 256, (20 << 18) - 1)
+    assert not arrange_cuda.worth_arranging(X, 63, 64 << 20)
+    assert not arrange_cuda.worth_arranging(X[: 1 << 16], 256, 64 << 20)
+    assert not arrange_cuda.worth_arranging(np.zeros((1 << 18, 5), np.float32), 256, 64 << 20)
 
 
 def test_one_far_row_does_not_cost_tensor_cores_the_others(gpu, monkeypatch):

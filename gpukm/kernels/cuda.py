@@ -1,6 +1,7 @@
 """The steps on a CUDA device, as `gpukm.device_source` calls them."""
 
 from gpukm.kernels.accumulate_cuda import DeviceSums
+from gpukm.kernels.arrange_cuda import arranged, worth_arranging
 from gpukm.kernels.assign_cuda import lloyd_step
 from gpukm.kernels.columns_cuda import column_sums, extremes
 from gpukm.kernels.inertia_cuda import add_inertia, distances, own_distances
@@ -11,10 +12,12 @@ __all__ = [
     "DevicePotential",
     "DeviceSums",
     "add_inertia",
+    "arranged",
     "column_sums",
     "distances",
     "extremes",
     "lloyd_step",
     "own_distances",
     "run_ahead",
+    "worth_arranging",
 ]

@@ -5,7 +5,7 @@
 // the label changes:
 //
 //     count_labels    how many rows each cluster has
-//     begin_clusters  where its first is in the order
+//     begin_labels    where its first is in the order
 //     place_rows      the order; equal labels come in any
 //     add_segments    the sums
 //
@@ -36,9 +36,9 @@ count_labels(const int* labels, long long first, int m, int* cursors, const int*
     for (int i = blockIdx.x * 256 + thread(); i < m; i += (int)gridDim.x * 256) atomicAdd(cursors + labels[first + i], 1);
 }
 
-// One block: each thread has some clusters that follow each other.
+// One block: each thread has some labels that follow each other.
 extern "C" __global__ void __launch_bounds__(256)
-begin_clusters(int* cursors, int k, const int* stop)
+begin_labels(int* cursors, int k, const int* stop)
 {
     __shared__ int before[256];
     if (stop && *stop) return;

@@ -13,10 +13,28 @@ SEGMENT = 256  # rows that a thread adds up, as in segments.cu
 CONFIGURATIONS = [
     *(
         Configuration(Kernel("segments", name, (("VALUE", 4),)), 75, 40, 1024)
-        for name in ("count_labels", "begin_clusters", "place_rows")
+        for name in ("count_labels", "begin_labels", "place_rows")
     ),
     *(Configuration(Kernel("segments", "add_segments", (("VALUE", size),)), 75, 64, 0) for size in (1, 4, 8)),
 ]
+
+
+def put_in_order(
+    gpu: Any, labels: Array, first: int, n_rows: int, n_labels: int, order: Array, stop: Array | None = None
+) -> None:
+    """Write the numbers of `n_rows` rows, counted from `first`, to `order` (n_rows,) int32, so that labels ascend.
+
+    `labels` (n,) int32 in [0, n_labels) are of all rows; `stop` as in `add_rows`.
+    """
+    cursors = gpu.zeros(n_labels, np.int32)
+    part = labels, np.int64(first), np.int32(n_rows)
+    grid, block = blocks(gpu.facts, -(-n_rows // 256)), (256,)
+    count, begin, place = (
+        Kernel("segments", name, (("VALUE", 4),)) for name in ("count_labels", "begin_labels", "place_rows")
+    )
+    gpu.launch(count, grid, block, (*part, cursors, stop))
+    gpu.launch(begin, (1,), block, (cursors, np.int32(n_labels), stop))
+    gpu.launch(place, grid, block, (*part, cursors, order, stop))
 
 
 def add_rows(
@@ -40,16 +58,9 @@ def add_rows(
     stop : (1,) int32 that turns the kernels into nothing, see update.cu
     """
     d, k = X.shape[1], sums.limbs.shape[1]
-    cursors = gpu.zeros(k, np.int32)
-    part = labels, np.int64(first), np.int32(n_rows)
-    grid, block = blocks(gpu.facts, -(-n_rows // 256)), (256,)
-
-    def kernel(name: str) -> Kernel:
-        return Kernel("segments", name, (value_define(X),))
-
-    gpu.launch(kernel("count_labels"), grid, block, (*part, cursors, stop))
-    gpu.launch(kernel("begin_clusters"), (1,), block, (cursors, np.int32(k), stop))
-    gpu.launch(kernel("place_rows"), grid, block, (*part, cursors, order, stop))
+    put_in_order(gpu, labels, first, n_rows, k, order, stop)
     at_once = max(256 // (d + 1), 1) * SEGMENT
-    args = (X, *part[1:], np.int32(d), np.int32(k), weights, *sums.arguments, labels, order, stop)
-    gpu.launch(kernel("add_segments"), (-(-n_rows // at_once), -(-(d + 1) // 256)), block, args)
+    size = np.int64(first), np.int32(n_rows), np.int32(d), np.int32(k)
+    kernel = Kernel("segments", "add_segments", (value_define(X),))
+    args = (X, *size, weights, *sums.arguments, labels, order, stop)
+    gpu.launch(kernel, (-(-n_rows // at_once), -(-(d + 1) // 256)), (256,), args)
