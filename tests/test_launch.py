@@ -124,8 +124,8 @@ class DeviceArray(np.ndarray):
     number = 0
 
     @property
-    def device(self):
-        return SimpleNamespace(id=self.number)
+    def data(self):
+        return SimpleNamespace(device_id=self.number)
 
 
 class Function:

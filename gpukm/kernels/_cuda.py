@@ -9,6 +9,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
+from operator import gt
 from typing import Any
 
 import numpy as np
@@ -128,13 +129,13 @@ class Gpu:
         with self.device:
             if kernel not in self._loaded:
                 self._loaded[kernel] = self._load(kernel)
-            loaded = self._loaded[kernel]
+            loaded, number = self._loaded[kernel], self.device.id
             check_launch(self.facts, kernel, loaded.parameters, grid, block, args, shared, self.xp.ndarray)
             check_shared(self.facts, kernel, loaded.static_shared, shared)
             for parameter, value in zip(loaded.parameters, args):
-                if parameter.pointer and value is not None and value.device.id != self.device.id:
+                if parameter.pointer and value is not None and value.data.device_id != number:
                     raise ValueError(
-                        f"{kernel.name}: {parameter.name} is on device {value.device.id}, this is {self.device.id}"
+                        f"{kernel.name}: {parameter.name} is on device {value.data.device_id}, this is {number}"
                     )
             threads = math.prod(block)
             if threads > loaded.most_threads:
@@ -236,7 +237,7 @@ def check_launch(
 ) -> None:
     """Raise TypeError or ValueError unless grid, block and arguments are what the kernel and any device can take."""
     for what, extents, most in (("grid", grid, MOST_BLOCKS), ("block", block, MOST_THREADS)):
-        if not 1 <= len(extents) <= 3 or any(not 1 <= extent <= limit for extent, limit in zip(extents, most)):
+        if not 1 <= len(extents) <= 3 or min(extents) < 1 or any(map(gt, extents, most)):
             allowed = " x ".join(map(str, most))
             raise ValueError(f"{kernel.name}: {what} {tuple(extents)}; one to three extents from 1 to {allowed}")
     if math.prod(block) > 1024:
@@ -245,21 +246,24 @@ def check_launch(
         names = ", ".join(parameter.name for parameter in parameters)
         raise TypeError(f"{kernel.name} takes {len(parameters)} arguments ({names}), not {len(args)}")
     for parameter, value in zip(parameters, args):
-        if not parameter.pointer:
-            if not isinstance(value, np.generic):
-                wanted = f"np.{parameter.dtype}" if parameter.dtype else "a NumPy scalar"
-                raise TypeError(f"{kernel.name}: {parameter.name} is {type(value).__name__}; it must be {wanted}")
-        elif value is None:
+        if value is None and parameter.pointer:
             continue
-        elif not isinstance(value, array):
-            wanted = f"{array.__module__.partition('.')[0]}.ndarray"
-            raise TypeError(f"{kernel.name}: {parameter.name} is {type(value).__name__}; it must be {wanted} or None")
-        elif not value.flags.c_contiguous:
+        own_type, kind = isinstance(value, array if parameter.pointer else np.generic), parameter.kind
+        if not own_type or (kind is not None and value.dtype != kind):
+            raise _other_type(kernel, parameter, value, array)
+        if parameter.pointer and not value.flags.c_contiguous:
             raise ValueError(f"{kernel.name}: {parameter.name} is not C-contiguous")
-        if parameter.dtype not in (None, value.dtype.name):
-            raise TypeError(
-                f"{kernel.name}: {parameter.name} has dtype {value.dtype.name}; it must be {parameter.dtype}"
-            )
+
+
+def _other_type(kernel: Kernel, parameter: Parameter, value: Any, array: Any) -> TypeError:
+    """What is wrong with an argument that is no `array`, for a pointer, or no NumPy scalar, or of another dtype."""
+    if isinstance(value, array if parameter.pointer else np.generic):
+        return TypeError(f"{kernel.name}: {parameter.name} has dtype {value.dtype.name}; it must be {parameter.dtype}")
+    if parameter.pointer:
+        wanted = f"{array.__module__.partition('.')[0]}.ndarray or None"
+    else:
+        wanted = f"np.{parameter.dtype}" if parameter.dtype else "a NumPy scalar"
+    return TypeError(f"{kernel.name}: {parameter.name} is {type(value).__name__}; it must be {wanted}")
 
 
 def check_shared(facts: Facts, kernel: Kernel, static: int, dynamic: int) -> None:

@@ -10,10 +10,12 @@ import os
 import re
 import tempfile
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 KERNELS = files("gpukm.kernels")  # where the .cu files lie; tests have some of their own
 
@@ -60,6 +62,11 @@ class Parameter:
     dtype: str | None
     pointer: bool
     const: bool
+
+    @cached_property
+    def kind(self) -> np.dtype | None:
+        """The same as a dtype, which is compared twenty times as fast as its name is made."""
+        return None if self.dtype is None else np.dtype(self.dtype)
 
 
 @dataclass(frozen=True)
