@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from emulator import FACTS, EmulatedGpu
+from emulator import FACTS, EmulatedGpu, vast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -330,6 +330,33 @@ def test_when_rows_are_put_in_order():
     assert not arrange_cuda.worth_arranging(X, 63, 64 << 20)
     assert not arrange_cuda.worth_arranging(X[: 1 << 16], 256, 64 << 20)
     assert not arrange_cuda.worth_arranging(np.zeros((1 << 18, 5), np.float32), 256, 64 << 20)
+
+
+@pytest.mark.parametrize(("d", "arch"), [(3, 90), (17, 90), (17, 75)])
+def test_the_last_rows_of_more_than_two_to_the_31_values(d, arch):
+    """Labels and sums of a step of the last blocks of each launch, then of a first step; the other rows are zeros."""
+    few, k = 300, 4
+    n = few + (2**31 // d if d == 3 else 2**27)  # so that the last part of the rows is these few
+    # A block for all rows of lloyd_step.cu, so that none takes two turns; else so few that they take up whole lists.
+    facts = replace(FACTS, arch=arch, multiprocessors=1 << 24 if d == 3 else 1)
+    gpu = EmulatedGpu(facts=facts, last_blocks=8)
+    X, labels = vast((n, d), np.uint8), vast((n,), np.int32)
+    X[-few:] = last = np.random.default_rng(d).integers(0, 256, (few, d)).astype(np.uint8)
+    centroids = np.concatenate([np.zeros((1, d)), last[: k - 1]]).astype(np.float32)  # the zeros have label 0 already
+    expected, scratch = np.empty(few, np.int32), {}
+    frame = kernels.Frame.of(np.zeros(d), np.full(d, 255.0), np.full(d, 128, np.float32), 5000.0)
+    kernels.assign(last.astype(np.float32), np, kernels.Scorer.of(frame, centroids), None, expected, scratch, rows=few)
+    grid = Grid.of(np.append(np.full(d, 255.0), 1.0), n)
+    reference = sums_like(grid, k)
+    kernels.accumulate(last.astype(np.float32), np, expected, reference)
+    sums = DeviceSums.zeros(gpu, grid, k)
+    changed, _ = assign_cuda.lloyd_step(gpu, X, frame, centroids, labels, None, sums, 1 << 40, fresh=False)
+    np.testing.assert_array_equal(labels[-few:], expected)
+    assert changed == np.count_nonzero(expected) > 0 and not labels[:-few][-5000:].any()
+    np.testing.assert_array_equal(sums.to_host(gpu).totals()[1:], reference.totals()[1:])
+    sums = DeviceSums.zeros(gpu, grid, k)
+    add_rows(gpu, X, n - few, few, None, labels, np.zeros(few, np.int32), sums)
+    np.testing.assert_array_equal(sums.to_host(gpu).totals(), reference.totals())
 
 
 def test_one_far_row_does_not_cost_tensor_cores_the_others(gpu, monkeypatch):
