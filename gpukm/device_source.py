@@ -18,6 +18,7 @@ from gpukm.sources import Ahead, Iteration, Step
 Array = Any  # on the device
 
 
+@cuda.on_its_device
 class DeviceSource(ArraySource):
     """Samples on a CUDA device, where kernels visit all rows at once.
 
@@ -44,7 +45,8 @@ class DeviceSource(ArraySource):
     ) -> None:
         own = X.dtype if X.dtype == np.uint8 and np.dtype(dtype) == np.float32 else np.dtype(dtype)
         self.gpu = gpu
-        self.device_rows = gpu.to_device(X).astype(own, copy=False)
+        with gpu.device:
+            self.device_rows = gpu.to_device(X).astype(own, copy=False)
         super().__init__(self.device_rows, sample_weight, dtype=dtype, max_memory=max_memory)
         self.engine = "cuda"
         self.device_weights = None if sample_weight is None else gpu.to_device(sample_weight)

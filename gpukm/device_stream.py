@@ -24,6 +24,7 @@ from gpukm.stream_source import StreamSource
 Array = Any  # on the device
 
 
+@cuda.on_its_device
 class DeviceStreamSource(StreamSource):
     """`StreamSource` with its steps, labels and distances to labels on a CUDA device; all else is done on the host.
 

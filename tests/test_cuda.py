@@ -359,6 +359,55 @@ def test_the_last_rows_of_more_than_two_to_the_31_values(d, arch):
     np.testing.assert_array_equal(sums.to_host(gpu).totals(), reference.totals())
 
 
+class Elsewhere:
+    """A device that is not the current one, and a library whose functions know that."""
+
+    def __init__(self):
+        self.depth, self.called = 0, 0
+
+    def __enter__(self):
+        self.depth += 1
+
+    def __exit__(self, *error):
+        self.depth -= 1
+
+    def __getattr__(self, name):
+        function = getattr(np, name)
+        if isinstance(function, type):
+            return function
+
+        def checked(*args, **options):
+            assert self.depth, f"{name} runs on another device"
+            self.called += 1
+            return function(*args, **options)
+
+        return checked
+
+
+@pytest.mark.parametrize("init", ["k-means++", "k-means||", "maximin"])
+def test_a_device_need_not_be_the_current_one(monkeypatch, init):
+    """Whatever is done with its arrays, by kernels or not, is done while it is: cuda:1 beside cuda:0."""
+    monkeypatch.setattr(arrange_cuda, "LEAST_ROWS", 0)
+    gpu = EmulatedGpu()
+    gpu.device = gpu.xp = Elsewhere()
+    launch = EmulatedGpu.launch
+
+    def checked(*args, **options):
+        assert gpu.device.depth
+        launch(*args, **options)
+
+    monkeypatch.setattr(EmulatedGpu, "launch", checked)
+    reference, device = pair(gpu, rows(500, 2, np.float32), np.random.default_rng(0).random(500))
+    device.arrange(64)
+    start = seed(reference, 64, init, np.random.default_rng(2))[0]
+    np.testing.assert_array_equal(seed(device, 64, init, np.random.default_rng(2))[0], start)
+    start[-2:] = 1e4  # two that get no row
+    found, expected = (lloyd(source, start, max_iter=4, tol=0.0) for source in (device, reference))
+    np.testing.assert_array_equal(device.as_given(found.labels), expected.labels)
+    np.testing.assert_array_equal(device.distances(start), reference.distances(start)[device._order])
+    assert gpu.device.called > 0 and gpu.device.depth == 0
+
+
 def test_one_far_row_does_not_cost_tensor_cores_the_others(gpu, monkeypatch):
     """fp16 scaled to it would leave nearly all rows to float32; TF32, which is chosen then, leaves few."""
     if gpu.facts.arch < 80:

@@ -8,7 +8,9 @@ import math
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import wraps
 from importlib.util import find_spec
+from inspect import isfunction, isgeneratorfunction
 from operator import gt
 from typing import Any
 
@@ -53,6 +55,27 @@ class Facts:
     shared_optin: int
     l2: int
     name: str
+
+
+def on_its_device(cls: type) -> type:
+    """Make the device of its `gpu` CuPy's current one while a method of a class runs, be it inherited.
+
+    CuPy's own functions run on the current device, which need not be where the arrays of a fit are.
+    """
+    for name in dir(cls):
+        method = getattr(cls, name)
+        if isfunction(method) and not isgeneratorfunction(method) and not name.startswith("__"):
+            setattr(cls, name, _guarded(method))
+    return cls
+
+
+def _guarded(method: Any) -> Any:
+    @wraps(method)
+    def guarded(self: Any, *args: Any, **options: Any) -> Any:
+        with self.gpu.device:
+            return method(self, *args, **options)
+
+    return guarded
 
 
 @dataclass

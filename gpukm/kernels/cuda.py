@@ -1,5 +1,6 @@
 """The steps on a CUDA device, as `gpukm.device_source` calls them."""
 
+from gpukm.kernels._cuda import on_its_device
 from gpukm.kernels.accumulate_cuda import DeviceSums
 from gpukm.kernels.arrange_cuda import arranged, worth_arranging
 from gpukm.kernels.assign_cuda import lloyd_step
@@ -17,6 +18,7 @@ __all__ = [
     "distances",
     "extremes",
     "lloyd_step",
+    "on_its_device",
     "own_distances",
     "run_ahead",
     "worth_arranging",
