@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm import _arrays
+from gpukm._extras import missing_extra
 
 Array = Any
 
@@ -23,6 +24,8 @@ def as_array(X: Any, name: str = "X") -> Array:
         if not isinstance(X, np.ndarray | np.generic):
             return X
         array = np.asarray(X)  # a view: strips np.memmap and np.matrix
+    elif hasattr(X, "__cuda_array_interface__") or type(X).__module__.startswith("cudf"):
+        return _as_cupy(X, name)
     elif hasattr(X, "to_numpy") and hasattr(X, "columns"):  # pandas, polars
         array = X.to_numpy()
         if array.dtype.kind == "O" and hasattr(X, "iloc"):  # pandas: missing values of nullable dtypes are NaN
@@ -119,12 +122,23 @@ def _refuse_container(X: Any, name: str) -> None:
             f"{name} is a masked array, and k-means cannot leave single values out. "
             f"Fill them in with {name}.filled(value), or drop their rows with numpy.ma.compress_rows({name})."
         )
-    ways = {"dask": "compute() if it fits in memory", "cudf": "to_cupy(), which stays on the GPU, or to_numpy()"}
+    ways = {"dask": "compute() if it fits in memory"}
     package = module.split(".")[0]
     if package == "polars" and kind == "LazyFrame":
         ways["polars"] = "collect()"
     if package in ways:
         raise TypeError(f"{name} is a {package} {kind}, which gpukm cannot read. Pass {name}.{ways[package]}.")
+
+
+def _as_cupy(X: Any, name: str) -> Array:
+    """CuPy's array for what a library without an array namespace has on a GPU: Numba's in place, cuDF's a copy."""
+    try:
+        import cupy
+    except ImportError:
+        raise missing_extra(
+            "CuPy", "cuda13", f"{name}, a {type(X).__module__.partition('.')[0]} array on a GPU,"
+        ) from None
+    return X.to_cupy() if hasattr(X, "to_cupy") else cupy.asarray(X)
 
 
 def _too_large(value: int, name: str, way: str | None = None) -> ValueError:

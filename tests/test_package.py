@@ -66,7 +66,7 @@ ALLOWED = {
     "exact": set(),
     "summary": set(),
     "_columns": {"_files"},
-    "_containers": {"_arrays"},
+    "_containers": {"_arrays", "_extras"},
     "_csv": {"_columns", "_files"},
     "_sklearn": {"_arrays", "_containers"},
     "_nonfinite": set(),
@@ -155,7 +155,7 @@ UPWARDS = {("_fitting", "model_io")}
 
 # Which modules may import an optional package, and then only inside a function.
 OPTIONAL = {
-    "cupy": {"kernels"},
+    "cupy": {"_containers", "kernels"},
     "llvmlite": {"kernels"},
     "numba": {"kernels"},
     "PIL": {"color"},

@@ -2,9 +2,11 @@
 
 import pickle
 import re
+import sys
 import warnings
 from decimal import Decimal
 from fractions import Fraction
+from types import SimpleNamespace
 
 import array_api_strict
 import numpy as np
@@ -192,12 +194,33 @@ def test_long_double_is_refused():
         validation.check_samples(np.ones((2, 2), np.longdouble))
 
 
-def test_collections_of_other_packages_are_named(monkeypatch):
-    """Dask and cudf objects are not read through NumPy behind the user's back."""
-    for module, way in (("dask.array.core", "compute()"), ("cudf.core.dataframe", "to_cupy()")):
-        Frame = type("Frame", (), {"__module__": module, "columns": ["a"], "to_numpy": lambda self: np.ones((2, 1))})
-        with pytest.raises(TypeError, match=re.escape(way)):
-            validation.check_samples(Frame())
+def frame_of(module, **more):
+    """A data frame of two rows of some library."""
+    members = {"__module__": module, "columns": ["a"], "to_numpy": lambda self: np.full((2, 1), -1.0), **more}
+    return type("Frame", (), members)()
+
+
+def test_collections_of_other_packages_are_named():
+    """Dask's collections are not read through NumPy behind the user's back."""
+    with pytest.raises(TypeError, match=re.escape("compute()")):
+        validation.check_samples(frame_of("dask.dataframe.core"))
+
+
+def test_what_lies_on_a_gpu_stays_there(monkeypatch):
+    """Numba's arrays by the CUDA array interface, cuDF's frames by their own way, neither through the host."""
+    on_device = np.ones((2, 1), np.float32)  # as if: array and cupy are stand-ins
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(asarray=lambda X: X.lies_at, ndarray=type(None)))
+    numba = type(
+        "DeviceNDArray", (), {"__module__": "numba.cuda", "__cuda_array_interface__": {}, "lies_at": on_device}
+    )
+    numba.__array__ = None  # not to be asked
+    assert validation.check_samples(numba()).array is on_device
+    cudf = frame_of("cudf.core.dataframe", to_cupy=lambda self: on_device)
+    assert validation.check_samples(cudf).array is on_device
+    assert feature_names(cudf).tolist() == ["a"]
+    monkeypatch.setitem(sys.modules, "cupy", None)  # not installed
+    with pytest.raises(ImportError, match=r"X, a numba array on a GPU, needs CuPy.*gpukm\[cuda13\]"):
+        validation.check_samples(numba())
 
 
 @given(
