@@ -9,6 +9,7 @@ import difflib
 import inspect
 import sys
 import warnings
+from functools import cache
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -52,6 +53,7 @@ class SklearnProtocols:
     # parameters
 
     @classmethod
+    @cache
     def _parameters(cls) -> dict[str, Any]:
         """Return the constructor's parameters and their defaults, in its order."""
         parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]

@@ -8,6 +8,7 @@ from emulator import FACTS, EmulatedGpu, build
 
 from gpukm.array_source import ArraySource
 from gpukm.device_source import DeviceSource
+from gpukm.kernels.arrange_cuda import BITS, arranged
 from gpukm.lloyd import lloyd
 from gpukm.seeding import seed
 
@@ -60,3 +61,13 @@ def test_all_kernels_agree_with_the_reference(case):
     np.testing.assert_array_equal(
         device.own_distances(start, device.labels), reference.own_distances(start, reference.labels)
     )
+
+
+def test_rows_along_a_line_are_put_in_its_order():
+    """The greatest value, which ends the last cell, is in it."""
+    X = np.random.default_rng(0).normal(size=(700, 1)).astype(np.float32)
+    low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
+    rows, order = arranged(EmulatedGpu(), X, low, high)
+    np.testing.assert_array_equal(np.sort(order), np.arange(len(X)))
+    np.testing.assert_array_equal(rows, X[order])
+    assert np.all(np.diff(np.minimum((rows[:, 0] - low) * (2.0**BITS / (high - low)), 2**BITS - 1).astype(int)) >= 0)

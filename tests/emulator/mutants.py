@@ -44,7 +44,7 @@ ONE = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[one ker
 BOXES = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[one kernel, boxes]"
 TENSOR = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[tensor cores]"
 CORES = "test_device_kernels.py::test_all_kernels_agree_with_the_reference[float32 cores]"
-CELLS = "test_cuda.py::test_rows_in_order_of_space_change_no_result[emulator-1-float64-False]"
+CELLS = "test_device_kernels.py::test_rows_along_a_line_are_put_in_its_order"
 SEEDS = "test_device_seeding.py::test_the_host_waits_no_more_often_for_many_centres"
 COLOURS = "test_device_colors.py::test_counts_are_those_of_the_host[emulator-19-27-areas]"
 FEW = "test_device_seeding.py::test_few_distinct_rows_and_ties_give_the_reference_s_seeds"
@@ -212,7 +212,9 @@ MUTANTS = [
     Mutant("tensor: no barrier between a buffer's users", "assign_mma", "        __syncthreads();\n", "", TENSOR),
     Mutant("tensor: the second tile's number lost", "assign_mma", "? column0 + number", "? number", TENSOR),
     Mutant("tensor: one row of lanes not asked", "assign_mma", "step < 4; step *= 2", "step < 2; step *= 2", TENSOR),
-    Mutant("arrange: a value beyond the last cell", "arrange", "at < most ? at : most", "at", CELLS),
+    Mutant(
+        "arrange: a value beyond the last cell", "arrange", "at < most ? at : most", "at <= most ? at : most + 1", CELLS
+    ),
     Mutant(
         "segments: a place given twice",
         "segments",
