@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukm import compiling
 from gpukm._files import atomic_write
 from gpukm._nonfinite import NonFiniteError
 from gpukm._progress import progress
@@ -99,6 +100,17 @@ def predict(options: argparse.Namespace) -> None:
         return
     for start in range(0, len(labels), _LINES):
         print("\n".join(map(str, labels[start : start + _LINES].tolist())))
+
+
+def compile_engine(options: argparse.Namespace) -> None:
+    """Compile what fits will want, and say where it is kept."""
+    count, seconds, folder = compiling.compile_engine(lambda line: say(options, f"compiling for {line}"))
+    if folder is None:
+        raise OSError(
+            "compiled code cannot be kept: neither the package's folder nor the user's cache can be written to. Set "
+            "NUMBA_CACHE_DIR to a folder that can, here and where gpukm runs."
+        )
+    print(f"compiled {count} functions in {seconds:.0f} s, kept in {folder}")
 
 
 def info(options: argparse.Namespace) -> None:

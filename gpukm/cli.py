@@ -26,6 +26,7 @@ _EXAMPLES = {
     "  gpukm fit examples/penguins.csv -k 3 --columns bill_length_mm,bill_depth_mm --drop-missing -o penguins.npz\n"
     "  gpukm fit blobs.npy -k 64 --json > result.json",
     "predict": "example:\n  gpukm predict penguins.npz examples/penguins.csv --drop-missing -o labels.csv",
+    "compile": "example:\n  gpukm compile --quiet",
     "info": "example:\n  gpukm info --json",
     **COLOR_EXAMPLES,
 }
@@ -126,6 +127,10 @@ def _parser() -> argparse.ArgumentParser:
     output = predict.add_argument_group("output")
     output.add_argument("-o", "--output", metavar="FILE", help="write to FILE.npy or FILE.csv instead of stdout")
     add_output_options(output, json=False)
+
+    text = "Compile the Numba engine now, as when a container is built; the first fits would do it otherwise"
+    compiling = add("compile", _commands.compile_engine, text)
+    compiling.add_argument("--quiet", action="store_true", help="no progress")
 
     info = add("info", _commands.info, "Say which engines and devices are here, what would run, and how to get faster")
     info.add_argument("--json", action="store_true", help="print JSON")

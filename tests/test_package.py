@@ -118,6 +118,7 @@ ALLOWED = {
     "spherical": {"_nonfinite", "estimators", "exact"} | BELOW_ESTIMATORS,
     "functions": {"estimators", "swap"} | BELOW_ESTIMATORS,
     "info": {"_extras", "_threads", "gpukm", "kernels"},
+    "compiling": {"_extras", "_sklearn", "estimators", "kernels", "minibatch_kmeans"},
     "model_io": {"_arrays", "_containers", "_files", "_fitting", "_validation", "gpukm", "sources"}
     | {"estimators", "minibatch_kmeans"},
     "_arguments": set(),
@@ -130,6 +131,7 @@ ALLOWED = {
         "_nonfinite",
         "_progress",
         "_rows",
+        "compiling",
         "estimators",
         "info",
         "model_io",

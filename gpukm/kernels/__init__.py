@@ -15,7 +15,7 @@ from gpukm.kernels.csr import assign as assign_csr
 from gpukm.kernels.csr import own_distances as own_distances_csr
 from gpukm.kernels.csr import squared_distances as squared_distances_csr
 from gpukm.kernels.diffuse import diffuse
-from gpukm.kernels.engine import FEW, MANY, cuda_works, engine_name, gpu
+from gpukm.kernels.engine import FEW, MANY, compilations, compiled_folder, cuda_works, engine_name, gpu, numba_works
 from gpukm.kernels.hashing import hash_rows, mix
 from gpukm.kernels.inertia import add_inertia, all_distances, own_distances
 from gpukm.kernels.lloyd_step import lloyd_step, move_held
@@ -49,6 +49,8 @@ __all__ = [
     "block_rows",
     "box_rows",
     "boxes_of",
+    "compilations",
+    "compiled_folder",
     "count_colors_on_device",
     "cuda_works",
     "diffuse",
@@ -59,6 +61,7 @@ __all__ = [
     "lloyd_step",
     "mix",
     "move_held",
+    "numba_works",
     "own_distances",
     "own_distances_csr",
     "put_back",

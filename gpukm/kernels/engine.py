@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -56,6 +58,25 @@ def numba_works() -> bool:
         warnings.warn(f"Numba is installed but fails to import ({error}); the slower NumPy engine runs", stacklevel=2)
         return False
     return True
+
+
+def compiled_folder() -> str | None:
+    """Where compiled code of the Numba engine is kept, see `cache_folder` in jit_numba.py; None if nowhere."""
+    from gpukm.kernels.jit_numba import cache_folder
+
+    return cache_folder()
+
+
+@contextmanager
+def compilations() -> Iterator[list[str]]:
+    """The names of the functions that Numba compiles meanwhile; of those it takes from disk, none."""
+    from numba.core import event
+
+    names: list[str] = []
+    recorded = event.RecordingListener()
+    with event.install_listener("numba:compile", recorded):
+        yield names
+    names += [entry.data["dispatcher"].py_func.__name__ for _, entry in recorded.buffer if entry.is_start]
 
 
 def cuda_works() -> bool:
