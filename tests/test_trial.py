@@ -64,7 +64,13 @@ def test_a_short_fit_does_not_look_for_a_gpu(monkeypatch):
     X, many = np.zeros((1, 1), np.float32), 10**9
     source = placing.ArraySource(X, dtype=np.float32)
     source.n_samples = many
+    monkeypatch.setattr(trial, "available_threads", lambda: 2)
+    source.n_features = 9
     assert trial.worth_a_trial(source, 1000, 300) and not trial.worth_a_trial(source, many, 300)
+    source.n_samples = 10**7
+    assert trial.worth_a_trial(source, 1000, 300)
+    source.n_features = 4  # of which the CPU compares each row with few
+    assert not trial.worth_a_trial(source, 1000, 300)
 
 
 def test_rows_that_its_memory_does_not_hold_stay(gpu, monkeypatch):
