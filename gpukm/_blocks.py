@@ -41,11 +41,6 @@ class Blocks:
         self._multiple = 1
 
     @property
-    def on_host(self) -> bool:
-        """Whether the rows are NumPy's."""
-        return is_numpy(self._xp)
-
-    @property
     def given(self) -> Array:
         """The rows as they were given, or as they are stored since."""
         return self._X

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gpukm._threads import available_threads
 from gpukm.array_source import ArraySource
-from gpukm.kernels import row_products
+from gpukm.kernels import compared, row_products
 from gpukm.sources import Step
 
 log = logging.getLogger("gpukm")
@@ -22,19 +22,15 @@ log = logging.getLogger("gpukm")
 ROWS = 1 << 18  # of a trial: enough to keep a GPU busy
 LEAST = 1 << 38  # products for each thread, some 3 s: below, loading CuPy and its kernels takes as long as the fit
 USUAL = 20  # iterations of a fit
-NARROW, NARROW_CLUSTERS = (
-    4,
-    32,
-)  # features of rows that the CPU sorts in space, and compares with no more of the clusters
 MARGIN = 2.0  # times as fast as the CPU at least, which gains from bounds and sorted rows in later iterations
 
 
 def worth_a_trial(source: ArraySource, n_clusters: int, max_iter: int) -> bool:
     """Whether a fit of rows in the host's memory takes so long that a GPU, and asking it, may pay."""
-    compared = min(n_clusters, NARROW_CLUSTERS) if source.n_features <= NARROW else n_clusters
-    products = source.n_samples * row_products(compared, source.n_features) * min(max_iter, USUAL)
+    d = source.n_features
+    products = source.n_samples * row_products(compared(n_clusters, d), d) * min(max_iter, USUAL)
     enough = products >= LEAST * available_threads() and min(ROWS, source.n_samples) >= 2 * n_clusters
-    return enough and type(source) is ArraySource and source.on_host
+    return enough and type(source) is ArraySource and isinstance(source.given, np.ndarray)
 
 
 def faster_on(gpu: Any, source: ArraySource, n_clusters: int, max_iter: int, max_memory: int) -> bool:

@@ -2,7 +2,7 @@
 
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
 from gpukm.kernels.ahead import HOST, SETTLED, WITHIN_TOL, row_products, runner, short_steps
-from gpukm.kernels.arrange import arranged, box_rows, boxes_of, put_back, worth_arranging
+from gpukm.kernels.arrange import arranged, box_rows, boxes_of, compared, put_back, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
 from gpukm.kernels.bounds import Bounds
 from gpukm.kernels.candidates import Candidates
@@ -49,6 +49,7 @@ __all__ = [
     "block_rows",
     "box_rows",
     "boxes_of",
+    "compared",
     "compilations",
     "compiled_folder",
     "count_colors_on_device",

@@ -21,6 +21,11 @@ def worth_arranging(engine: str, X: Any, dtype: np.dtype, n_clusters: int, max_m
     return engine == "numba" and boxes and n * (d * dtype.itemsize + BYTES) <= max_memory
 
 
+def compared(n_clusters: int, n_features: int) -> int:
+    """About how many of the centroids rows are compared with in each step, where many rows would be arranged."""
+    return min(n_clusters, LEAST_CENTROIDS) if n_features <= MOST_FEATURES else n_clusters
+
+
 def arranged(
     visit: Callable[[Callable[[int, int, dict], Any]], list[Any]],
     run: Callable[[Callable[[int], Any], int], Any],

@@ -12,8 +12,8 @@ from typing import Any
 from gpukm._arrays import is_numpy, namespace_name
 from gpukm._extras import missing_extra
 
-# Values, with up to MANY centroids; with more of them, fewer values. Loading compiled code takes 0.3 s, compiling it 8,
-# and the reference fits these in 0.05 to 0.2.
+# Values, with up to MANY centroids; with more of them, fewer values. Loading compiled code takes 0.3 s, compiling it
+# some 20, and the reference fits these in 0.05 to 0.2.
 FEW, MANY = 1 << 17, 8
 
 
