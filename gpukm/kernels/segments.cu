@@ -33,7 +33,8 @@ extern "C" __global__ void __launch_bounds__(256)
 count_labels(const int* labels, long long first, int m, int* cursors, const int* stop)
 {
     if (stop && *stop) return;
-    for (int i = blockIdx.x * 256 + thread(); i < m; i += (int)gridDim.x * 256) atomicAdd(cursors + labels[first + i], 1);
+    for (long long i = blockIdx.x * 256ll + thread(); i < m; i += gridDim.x * 256ll)
+        atomicAdd(cursors + labels[first + i], 1);
 }
 
 // One block: each thread has some labels that follow each other.
@@ -64,8 +65,8 @@ extern "C" __global__ void __launch_bounds__(256)
 place_rows(const int* labels, long long first, int m, int* cursors, int* order, const int* stop)
 {
     if (stop && *stop) return;
-    for (int i = blockIdx.x * 256 + thread(); i < m; i += (int)gridDim.x * 256)
-        order[atomicAdd(cursors + labels[first + i], 1)] = i;
+    for (long long i = blockIdx.x * 256ll + thread(); i < m; i += gridDim.x * 256ll)
+        order[atomicAdd(cursors + labels[first + i], 1)] = (int)i;
 }
 
 extern "C" __global__ void __launch_bounds__(256)

@@ -218,8 +218,8 @@ MUTANTS = [
     Mutant(
         "segments: a place given twice",
         "segments",
-        "atomicAdd(cursors + labels[first + i], 1)] = i",
-        "cursors[labels[first + i]]++] = i",
+        "atomicAdd(cursors + labels[first + i], 1)] = (int)i",
+        "cursors[labels[first + i]]++] = (int)i",
         TENSOR,
     ),
     Mutant(
