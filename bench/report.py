@@ -198,6 +198,15 @@ def _memory(data: dict) -> str:
     return _table([*head, "gpukm on uint8, MiB", f"{BASE} on uint8, MiB"], rows)
 
 
+def _first_fit(data: dict) -> str:
+    names = list(data["results"][0]["contestants"])
+    rows = []
+    for row in data["results"]:
+        seconds = [median(row["contestants"][name]["seconds"]) for name in names]
+        rows.append([*_shape(row), *(f"{s:.2f}" for s in seconds)])
+    return _table(["workload", "rows", "k", *(f"{name}, s" for name in names)], rows)
+
+
 def _optima(data: dict) -> str:
     from optima import hits
 
@@ -300,6 +309,7 @@ TABLES = {
     "predict": ("predict", _predict),
     "scaling": ("scaling", _scaling),
     "memory": ("memory", _memory),
+    "first_fit": ("first_fit", _first_fit),
     "minibatch": ("minibatch", _minibatch),
     "oversampling": ("oversampling", _oversampling),
     "vq": ("vq", _vq),

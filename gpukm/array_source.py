@@ -63,10 +63,9 @@ class ArraySource(Measured):
 
         `often`: there will be hundreds of them, not tens. `as_given` brings labels back to the order of the rows.
         """
-        self._n_clusters = n_clusters
+        self._n_clusters, self._compared = n_clusters, n_clusters * (8 if often else 1)
         if self.engine == "numpy":
-            n_values, compared = self.n_samples * self.n_features, n_clusters * (8 if often else 1)
-            self.engine = kernels.engine_name(self._xp, n_values, compared)
+            self.engine = self._best_engine()
             self.reset()
         if self._order is None and kernels.worth_arranging(self.engine, self._X, self.dtype, n_clusters, self._memory):
             self._arrange()
@@ -76,6 +75,19 @@ class ArraySource(Measured):
             self._bounded = not very
             own = self._X, self.sample_weight, self.frame
             self._runner = kernels.runner(*own, n_clusters, run_team, self._threads)
+
+    def _change_engine(self) -> None:
+        """Take a better engine if there is one by now, in the middle of a fit: labels and sums are any engine's."""
+        engine = self._best_engine()
+        if engine == self.engine or self._halfway:
+            return
+        labels, sums, arranged = self._labels, self._sums, self._order is not None
+        self.engine = engine
+        self.reset()
+        if self._n_clusters is not None:
+            self.arrange(self._n_clusters)
+        self._sums = sums
+        self._labels = labels if arranged or self._order is None else labels[self._order]
 
     def _arrange(self) -> None:
         """Put a sorted copy of the rows in their place."""
@@ -120,6 +132,8 @@ class ArraySource(Measured):
     def step(self, centroids: NDArray) -> Step:
         """Label all rows for `centroids` (k, d); only rows that change label touch the sums."""
         k = len(centroids)
+        if self.engine == "numpy":
+            self._change_engine()
         if self._counts is not None and self._sums is not None:
             counts, self._counts = self._counts, None
             return Step(self._sums, *counts)
@@ -246,21 +260,10 @@ class ArraySource(Measured):
 
     # -- distances ---------------------------------------------------------------------------------
 
-    def inertia(self, centroids: NDArray, labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], float]:
-        """((k,) sum of w D of each cluster, their total), each an exact sum rounded once."""
-        return rounded(self._inertia_sums(centroids, labels))
-
     def labelled(self, centroids: NDArray) -> tuple[Array, NDArray[np.float64], float]:
         """((n,) labels, and their `inertia`), as `assign` and `inertia` find them."""
         labels = self.assign(centroids)
         return labels, *self.inertia(centroids, labels)
-
-    def total_inertia(self, centroids: NDArray, labels: NDArray[np.int32]) -> float:
-        """The total alone: rounding it takes a fifth of the time, which small batches notice."""
-        return float(self._inertia_sums(centroids, labels).whole().totals()[0, 0])
-
-    def _inertia_sums(self, centroids: NDArray, labels: NDArray[np.int32]) -> Sums:
-        return self._distance_sums(self._inertia_grid(centroids), centroids, labels)
 
     def distances(self, centroids: NDArray) -> NDArray:
         """(n, k) Euclidean distances sqrt(D), in the compute dtype."""
@@ -312,8 +315,3 @@ class ArraySource(Measured):
     def potential(self) -> kernels.Potential:
         """Fresh potentials for a seeding."""
         return kernels.Potential(self)
-
-
-def rounded(sums: Sums) -> tuple[NDArray[np.float64], float]:
-    """((k,) sum of w D of each cluster, their total), each rounded once."""
-    return sums.totals()[:, 0], float(sums.whole().totals()[0, 0])

@@ -14,7 +14,7 @@ from gpukm.sparse_source import SparseSource
 
 def host_engine(source: ArraySource) -> str:
     """The engine for rows of a source that are brought to the host."""
-    return kernels.engine_name(np, source.n_samples * source.n_features)
+    return kernels.engine_name(np, source.n_samples * source.n_features, rows=(source.dtype, source.n_features))
 
 
 def all_rows(source: ArraySource, like: Any) -> Any:

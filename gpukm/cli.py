@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument("-o", "--output", metavar="FILE", help="write to FILE.npy or FILE.csv instead of stdout")
     add_output_options(output, json=False)
 
-    text = "Compile the Numba engine now, as when a container is built; the first fits would do it otherwise"
+    text = "Compile the Numba engine now, as when a container is built; else a process does it when it is first used"
     compiling = add("compile", _commands.compile_engine, text)
     compiling.add_argument("--quiet", action="store_true", help="no progress")
 

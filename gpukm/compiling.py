@@ -7,7 +7,7 @@ rows. What is compiled is kept on disk, and later processes load it.
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,22 @@ import numpy as np
 from gpukm._extras import missing_extra
 from gpukm._sklearn import ConvergenceWarning, exception_class
 from gpukm.estimators import KMeans
-from gpukm.kernels import compilations, compiled_folder, numba_works
+from gpukm.kernels import KINDS, compilations, compiled_folder, compiling, numba_works
 from gpukm.minibatch_kmeans import MiniBatchKMeans
 
-# Rows, features, clusters: narrow, sorted in boxes, wide without bounds and with them.
-SHAPES = [(3000, 3, 8), (1 << 17, 3, 40), (3000, 16, 8), (3000, 16, 64)]
+# Rows, features, clusters: as they are and sorted in boxes, and without bounds and with them.
+SHAPES = {"narrow": [(3000, 3, 8), (1 << 17, 3, 40)], "wide": [(3000, 16, 8), (3000, 16, 64)]}
 
 
-def compile_engine(say: Callable[[str], Any] = lambda line: None) -> tuple[int, float, str | None]:
-    """Compile what fits, predictions and mini-batches call, for float32 and float64; `say` is told each step.
+def compile_engine(
+    say: Callable[[str], Any] = lambda line: None, kinds: Sequence[str] = KINDS
+) -> tuple[int, float, str | None]:
+    """Compile what fits, predictions and mini-batches call.
+
+    Parameters
+    ----------
+    say : is told each step
+    kinds : of rows, for example "float32-narrow": all by default
 
     Returns
     -------
@@ -44,10 +51,12 @@ def compile_engine(say: Callable[[str], Any] = lambda line: None) -> tuple[int, 
     try:
         with compilations() as compiled, warnings.catch_warnings():
             warnings.simplefilter("ignore", exception_class(ConvergenceWarning))
-            for dtype in (np.float32, np.float64):
-                for n, d, k in SHAPES:
-                    say(f"{np.dtype(dtype).name}, {n} x {d}, {k} clusters")
-                    _call_everything(np.random.default_rng(0).random((n, d)).astype(dtype), k)
+            for kind in kinds:
+                dtype, width = kind.split("-")
+                with compiling(kind):
+                    for n, d, k in SHAPES[width]:
+                        say(f"{dtype}, {n} x {d}, {k} clusters")
+                        _call_everything(np.random.default_rng(0).random((n, d)).astype(dtype), k)
     finally:
         del os.environ["GPUKM_ENGINE"]
         if before is not None:

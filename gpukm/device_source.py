@@ -48,8 +48,10 @@ class DeviceSource(ArraySource):
         with gpu.device:
             self.device_rows = gpu.to_device(X).astype(own, copy=False)
         super().__init__(self.device_rows, sample_weight, dtype=dtype, max_memory=max_memory)
-        self.engine = "cuda"
         self.device_weights = None if sample_weight is None else gpu.to_device(sample_weight)
+
+    def _best_engine(self) -> str:
+        return "cuda"
 
     # -- statistics --------------------------------------------------------------------------------
 

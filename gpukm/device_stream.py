@@ -47,7 +47,9 @@ class DeviceStreamSource(StreamSource):
     ) -> None:
         self.gpu = gpu
         super().__init__(chunks, sample_weight, least=least, max_memory=max_memory)
-        self.engine = "cuda"
+
+    def _best_engine(self) -> str:
+        return "cuda"
 
     def reset(self) -> None:
         """Forget labels and sums: the next step starts anew."""

@@ -10,7 +10,7 @@ import numpy as np
 import gpukm
 from gpukm import _threads
 from gpukm._extras import EXTRAS, installed
-from gpukm.kernels import FEW, MANY, engine_name
+from gpukm.kernels import FEW, MANY, engine_name, missing
 
 _LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
 
@@ -82,6 +82,10 @@ def _advice(extras: dict[str, dict[str, str | None]], gpus: list[dict[str, Any]]
     advice = []
     if not all(extras["cpu"].values()):
         advice.append("pip install 'gpukm[cpu]': compiled code on all threads for NumPy arrays, to the same bits")
+    elif engine_name(np) == "numba" and missing():
+        advice.append(
+            "gpukm compile: makes the Numba engine now; else it is compiled while the first fits run without it"
+        )
     if gpus and cuda and not any(version for name in ("cuda12", "cuda13") for version in extras[name].values()):
         extra = "cuda13" if int(cuda.split(".")[0]) >= 13 else "cuda12"
         advice.append(

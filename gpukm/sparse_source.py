@@ -41,7 +41,9 @@ class SparseSource(ArraySource):
         self._csr = kernels.CSR(
             X.data.astype(self.dtype, copy=False), X.indices, X.indptr.astype(np.int64), self.n_features
         )
-        self.engine = "numpy-csr"
+
+    def _best_engine(self) -> str:
+        return "numpy-csr"
 
     # -- rows --------------------------------------------------------------------------------------
 

@@ -17,10 +17,10 @@ from gpukm import kernels
 from gpukm._arrays import to_numpy
 from gpukm._threads import available_threads
 from gpukm._validation import compute_dtype
-from gpukm.array_source import ArraySource, rounded
+from gpukm.array_source import ArraySource
 from gpukm.chunks import Chunks
 from gpukm.exact import sums_like
-from gpukm.measured import collected
+from gpukm.measured import collected, rounded
 from gpukm.sources import ColumnStats
 from gpukm.survey import survey
 
@@ -158,7 +158,7 @@ class StreamSource(ArraySource):
                 own = slice(first, first + len(X))
                 w = None if self.sample_weight is None else self.sample_weight[own]
                 part = ArraySource(X, w, dtype=self.dtype, max_memory=self._memory, n_threads=self._threads)
-                part.engine, part._bounds = self.engine, self.bounds()
+                part.engine, part._bounds = self._best_engine(), self.bounds()
                 yield own, part
 
     def _part(self, start: int, stop: int) -> NDArray:

@@ -39,7 +39,8 @@ def survey(chunks: Chunks, n_threads: int, max_memory: int) -> Survey:
         for start, chunk in passing:
             d = chunk.shape[1]
             blocks = Blocks(chunk, compute_dtype(chunk), max_memory, n_threads, None)
-            engine = kernels.engine_name(np, max(chunks.n_samples or 0, start + len(chunk)) * d)
+            n_values = max(chunks.n_samples or 0, start + len(chunk)) * d
+            engine = kernels.engine_name(np, n_values, rows=(blocks.dtype, d))
             low, high = _bounds(blocks, engine)
             if not (np.isfinite(low).all() and np.isfinite(high).all()):
                 check_finite(Samples(chunk, np, blocks.dtype), first_row=start)

@@ -1,10 +1,13 @@
 """The array namespaces the suite runs on, and hypothesis' profile."""
 
 import importlib
+import os
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+os.environ["GPUKM_COMPILE"] = "now"  # here and in the processes that tests begin: which engine runs goes by the rows
 
 settings.register_profile(
     "gpukm",

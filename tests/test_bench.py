@@ -267,6 +267,7 @@ def test_fit_runs_at_equal_work_on_every_workload(tmp_path):
         ("seeding.py", ["geo-2-8", "digits-784-10"]),
         ("memory.py", ["digits-784-10"]),
         ("default_fits.py", ["geo-2-8", "digits-784-10"]),
+        ("first_fit.py", ["geo-2-8"]),
         ("predict.py", ["geo-2-8", "digits-784-10"]),
         ("minibatch.py", ["geo-2-8", "digits-784-10"]),
         ("oversampling.py", ["geo-2-8", "digits-784-10"]),

@@ -246,7 +246,7 @@ def test_info_says_what_is_here_and_what_would_run(capsys):
 
 
 def test_info_advises_what_is_missing(monkeypatch):
-    """Each piece of advice is a pip command for an extra that would change something."""
+    """Each piece of advice is a command that would change something: pip's for an extra, or `gpukm compile`."""
     monkeypatch.setattr(info, "installed", lambda distribution: None)
     monkeypatch.setattr(info, "_nvidia_gpus", lambda: ([{"name": "GPU", "memory": 2**34}], "13.0"))
     text = info.report()
@@ -255,6 +255,9 @@ def test_info_advises_what_is_missing(monkeypatch):
     assert "pip install 'gpukm[cuda12]'" in info.report()
     monkeypatch.setattr(info, "_nvidia_gpus", lambda: ([], None))
     monkeypatch.setattr(info, "installed", lambda distribution: "1.0")
+    monkeypatch.setattr(info, "missing", lambda: True)
+    assert "gpukm compile" in info.report()
+    monkeypatch.setattr(info, "missing", lambda: False)
     text = info.report()
     assert "nothing to add" in text and "none seen" in text and "engine 'cuda' (CuPy 1.0)" in text
 

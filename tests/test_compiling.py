@@ -9,6 +9,7 @@ import pytest
 
 from gpukm import _commands, compiling
 from gpukm.cli import main
+from gpukm.kernels import KINDS, background
 
 pytest.importorskip("numba")
 
@@ -39,10 +40,16 @@ def test_nothing_is_left_to_compile(capsys):
     first = capsys.readouterr()
     assert "compiling for float32, 3000 x 3, 8 clusters" in first.err
     environment = {**os.environ, "GPUKM_ENGINE": "numba"}
+    assert all(background._note(kind, "done").exists() for kind in KINDS)
+    assert not any(background._note(kind, "begun").exists() for kind in KINDS)
     command = [sys.executable, "-W", "ignore", "-c", FITS]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+    done = subprocess.run(
+        [sys.executable, "-c", background.PROGRAM, KINDS[1]], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert main(["compile", "--quiet"]) == 0
     again = capsys.readouterr()
     assert re.fullmatch(r"compiled 0 functions in \d+ s, kept in \S+numba-\w+\n", again.out) and not again.err

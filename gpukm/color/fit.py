@@ -208,7 +208,7 @@ def _cluster(
 def _source(X: NDArray[np.float32], weights: NDArray[np.float64], effort: int) -> ArraySource:
     """The points, on the engine that suits the many passes of a search."""
     source = ArraySource(X, weights, dtype=np.float32)
-    source.engine = kernels.engine_name(np, X.size * (1 + 8 * effort))
+    source.engine = kernels.engine_name(np, X.size * (1 + 8 * effort), rows=(source.dtype, X.shape[1]))
     return source
 
 

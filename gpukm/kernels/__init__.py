@@ -4,6 +4,7 @@ from gpukm.kernels.accumulate import accumulate, accumulate_scalars
 from gpukm.kernels.ahead import HOST, SETTLED, WITHIN_TOL, row_products, runner, short_steps
 from gpukm.kernels.arrange import arranged, box_rows, boxes_of, compared, put_back, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
+from gpukm.kernels.background import KINDS, compiling, missing
 from gpukm.kernels.bounds import Bounds
 from gpukm.kernels.candidates import Candidates
 from gpukm.kernels.colors import count_colors_on_device
@@ -28,6 +29,7 @@ __all__ = [
     "CSR",
     "FEW",
     "HOST",
+    "KINDS",
     "MANY",
     "SETTLED",
     "WITHIN_TOL",
@@ -52,6 +54,7 @@ __all__ = [
     "compared",
     "compilations",
     "compiled_folder",
+    "compiling",
     "count_colors_on_device",
     "cuda_works",
     "diffuse",
@@ -60,6 +63,7 @@ __all__ = [
     "gpu",
     "hash_rows",
     "lloyd_step",
+    "missing",
     "mix",
     "move_held",
     "numba_works",

@@ -9,15 +9,20 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+
 from gpukm._arrays import is_numpy, namespace_name
 from gpukm._extras import missing_extra
+from gpukm.kernels.background import compiled
 
-# Values, with up to MANY centroids; with more of them, fewer values. Loading compiled code takes 0.3 s, compiling it
-# some 20, and the reference fits these in 0.05 to 0.2.
+# Values, with up to MANY centroids; with more of them, fewer values. Loading compiled code takes 0.3 s, and the
+# reference fits these in 0.05 to 0.2.
 FEW, MANY = 1 << 17, 8
 
 
-def engine_name(xp: Any, n_values: int | None = None, n_clusters: int = MANY) -> str:
+def engine_name(
+    xp: Any, n_values: int | None = None, n_clusters: int = MANY, rows: tuple[np.dtype, int] | None = None
+) -> str:
     """The engine for an array: "numba", "numpy", or "array-api:<namespace>" for arrays that are not NumPy's.
 
     Parameters
@@ -26,11 +31,13 @@ def engine_name(xp: Any, n_values: int | None = None, n_clusters: int = MANY) ->
     n_values : how many values it holds; None for many. The environment variable GPUKM_ENGINE, "numpy" or "numba",
         decides for NumPy arrays of any size.
     n_clusters : how many centroids its rows are compared with, over and over
+    rows : (compute dtype, features), where the answer may be "numpy" for now, while a process compiles what such rows
+        need, see `background.compiled`; None where compiling now is best
 
     Raises
     ------
     ValueError, ImportError
-        GPUKM_ENGINE names an engine that does not exist, or is not installed.
+        GPUKM_ENGINE names an engine that does not exist, or is not installed; GPUKM_COMPILE is unknown.
     """
     if not is_numpy(xp):
         return f"array-api:{namespace_name(xp)}"
@@ -42,7 +49,7 @@ def engine_name(xp: Any, n_values: int | None = None, n_clusters: int = MANY) ->
     if wanted:
         return wanted
     many = n_values is None or n_values * max(n_clusters, MANY) >= FEW * MANY
-    return "numba" if many and numba_works() else "numpy"
+    return "numba" if many and numba_works() and (rows is None or compiled(*rows)) else "numpy"
 
 
 @cache
