@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -38,7 +39,8 @@ def main(argv=None) -> None:
             X = shapes.make(workload)
             np.savez(Path(folder) / "rows.npz", X=X, start=shapes.start(workload, X))
             _child("gpukm", workload, compiled, "now")
-            results = timing.interleave(_contestants(workload, Path(folder), compiled), args.rounds, _check)
+            check = partial(_check, rtol=workload.rtol)
+            results = timing.interleave(_contestants(workload, Path(folder), compiled), args.rounds, check)
             contestants = {
                 name: {"seconds": [row["seconds"] for row in rows], "engine": rows[-1]["engine"]}
                 for name, rows in results.items()
@@ -69,10 +71,10 @@ def _contestants(workload, folder: Path, compiled: Path) -> dict:
     }
 
 
-def _check(results: dict) -> list:
+def _check(results: dict, rtol: float) -> list:
     """Raise unless all did the same work; gpukm's to the bit."""
     same = {results[name]["inertia"] for name in (COLD, NOW, WARM)}
-    off = abs(results[BASE]["inertia"] - results[COLD]["inertia"]) > 1e-5 * results[BASE]["inertia"]
+    off = abs(results[BASE]["inertia"] - results[COLD]["inertia"]) > rtol * results[BASE]["inertia"]
     if len(same) > 1 or off or len({row["iterations"] for row in results.values()}) > 1:
         raise SystemExit(f"unequal work: {results}")
     return []
