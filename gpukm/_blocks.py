@@ -15,7 +15,7 @@ from gpukm.sources import Far
 
 Array = Any
 # Where a row or a column is added to a block whose rows are shorter than this, NumPy copies it bit by bit to make them
-# longer. Measured: by default, 8192, that takes three times as long as the addition; with 256 short rows are slow.
+# longer. Measured: by default, 8192, that takes three times as long as the addition; with 256, rows of 16 are slow.
 BUFFERED = 1024
 NUMBERS = 1 << 17  # rows of a block in which only what is known of them is looked at
 VISIT = 1 << 18  # values of a block, so that a few float64 copies of it stay in the second-level cache
