@@ -69,6 +69,10 @@ class ArraySource(Measured):
             self.reset()
         if self._order is None and kernels.worth_arranging(self.engine, self._X, self.dtype, n_clusters, self._memory):
             self._arrange()
+        self._suit(n_clusters)
+
+    def _suit(self, n_clusters: int) -> None:
+        """Choose who does the steps."""
         short, very = kernels.short_steps(self.engine, self.n_samples, self.n_features, n_clusters)
         self._runner, self._bounded = None, True
         if short and self._in_place:
@@ -77,17 +81,16 @@ class ArraySource(Measured):
             self._runner = kernels.runner(*own, n_clusters, run_team, self._threads)
 
     def _change_engine(self) -> None:
-        """Take a better engine if there is one by now, in the middle of a fit: labels and sums are any engine's."""
+        """Take a better engine if there is one by now, as labels and sums are any engine's; rows keep their order."""
         engine = self._best_engine()
         if engine == self.engine or self._halfway:
             return
-        labels, sums, arranged = self._labels, self._sums, self._order is not None
-        self.engine = engine
+        labels, sums = self._labels, self._sums
+        self.engine, self._slack = engine, None
         self.reset()
+        self._labels, self._sums = labels, sums
         if self._n_clusters is not None:
-            self.arrange(self._n_clusters)
-        self._sums = sums
-        self._labels = labels if arranged or self._order is None else labels[self._order]
+            self._suit(self._n_clusters)
 
     def _arrange(self) -> None:
         """Put a sorted copy of the rows in their place."""

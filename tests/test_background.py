@@ -59,6 +59,23 @@ def test_a_fit_goes_on_compiled(later, times, X, k):
     assert_same(found, expected)
 
 
+@pytest.mark.parametrize("times", [3, 6, 9, 12])
+@pytest.mark.parametrize("X, k", [(NARROW, 40), (WIDE, 8)])
+@pytest.mark.parametrize("more", [{"n_init": 3}, {"refine": "random-swap"}, {"refine": "hartigan-wong"}])
+def test_several_runs_go_on_compiled(later, times, X, k, more):
+    """What one run found stays what it was when the next one, or what refines it, has another engine."""
+    if more.get("refine") == "hartigan-wong":
+        X = X[:30_000]
+    options = {"init": "random", "max_iter": 3, "tol": 0, "random_state": 0, "n_init": 1, **more}
+    later(0)
+    expected = KMeans(k, **options).fit(X)
+    later(times)
+    found = KMeans(k, **options).fit(X)
+    assert found.engine_ == ("numba" if times < 9 else found.engine_)  # for what is over before
+    assert_same(found, expected)
+    np.testing.assert_array_equal(found.predict(X), expected.predict(X))
+
+
 @pytest.mark.parametrize("times", [1, 3, 4, 6, 1000])
 def test_rows_in_chunks_go_on_compiled(later, times, tmp_path):
     """Streams change from pass to pass, and predictions from chunk to chunk."""
@@ -84,19 +101,20 @@ def test_mini_batches_go_on_compiled(later, times):
 
 
 def test_a_fit_that_is_interrupted_while_it_changes(later, monkeypatch):
-    """Ctrl-C while the rows are sorted for the compiled engine: the last finished iteration is kept."""
+    """Ctrl-C between one engine and the other: the last finished iteration is kept."""
     from gpukm.array_source import ArraySource
 
-    expected = KMeans(40, random_state=0, max_iter=2, tol=0).fit(NARROW)
     later(5)
-    arrange = ArraySource._arrange
+    suit = ArraySource._suit
 
-    def interrupted(self):
-        monkeypatch.setattr(ArraySource, "_arrange", arrange)
-        raise KeyboardInterrupt
+    def interrupted(self, n_clusters):
+        if self.engine == "numba":
+            monkeypatch.setattr(ArraySource, "_suit", suit)
+            raise KeyboardInterrupt
+        suit(self, n_clusters)
 
     model = KMeans(40, random_state=0, max_iter=9, tol=0)
-    monkeypatch.setattr(ArraySource, "_arrange", interrupted)
+    monkeypatch.setattr(ArraySource, "_suit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.fit(NARROW)
     assert len(model.history_) == model.n_iter_ < 9
