@@ -102,7 +102,8 @@ class KMeans(FittingCentroids):
     converged_ : bool
         Whether the best run ended by itself, within ``tol``.
     engine_ : str
-        The engine that ran: "numpy", "numba", "numpy-csr" (sparse), "cuda", or "array-api:torch" and the like.
+        The engine that ran, the last of two where compiled code came in the middle: "numpy", "numba", "numpy-csr"
+        (sparse), "cuda", or "array-api:torch" and the like.
     history_ : list of Iteration
         Inertia, shift, seconds, changed, undecided and relocated rows of each iteration of the best run.
     withinss_ : float64 array of shape (n_clusters,)

@@ -182,14 +182,14 @@ def _cluster(
     """Up to `k` 8-bit colours by k-means, the fixed ones first; some may be equal or needed by no colour."""
     X = embedding.points(rows)
     check_device(device, X)
-    source = _source(X, weights, effort)
+    source: ArraySource = _SearchedSource(X, weights, effort)
     held = len(fixed)
     few, few_weights, search = X, weights, source  # the search is the host's work, of many short runs
     if device.startswith("cuda"):
         source = source_of(check_samples(X), weights, device=device, max_memory=MEMORY)
     if len(X) >= COARSE_FROM:
         few, few_weights = _cells(rows, X, weights)
-        search = _source(few, few_weights, effort)
+        search = _SearchedSource(few, few_weights, effort)
     start = _start(search, few, few_weights, min(k, len(few)), init, rng)
     centroids = np.concatenate([embedding.points(fixed), _without_nearest(start, embedding.points(fixed))])
     if len(centroids) > held:
@@ -205,11 +205,16 @@ def _cluster(
     return np.concatenate([fixed, embedding.colors(centroids[held:])])
 
 
-def _source(X: NDArray[np.float32], weights: NDArray[np.float64], effort: int) -> ArraySource:
-    """The points, on the engine that suits the many passes of a search."""
-    source = ArraySource(X, weights, dtype=np.float32)
-    source.engine = kernels.engine_name(np, X.size * (1 + 8 * effort), rows=(source.dtype, X.shape[1]))
-    return source
+class _SearchedSource(ArraySource):
+    """Points for the many passes of a search, which takes longer on the reference than to compile the engine first."""
+
+    def __init__(self, X: NDArray[np.float32], weights: NDArray[np.float64], effort: int) -> None:
+        self._passes = 1 + 8 * effort
+        super().__init__(X, weights, dtype=np.float32)
+
+    def _best_engine(self) -> str:
+        compared = max(kernels.MANY * self._passes, self._compared)
+        return kernels.engine_name(np, self.n_samples * self.n_features, compared)
 
 
 def _cells(
