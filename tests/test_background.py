@@ -71,7 +71,7 @@ def test_several_runs_go_on_compiled(later, times, X, k, more):
     expected = KMeans(k, **options).fit(X)
     later(times)
     found = KMeans(k, **options).fit(X)
-    assert found.engine_ == ("numba" if times < 9 else found.engine_)  # for what is over before
+    assert found.engine_ == "numba" or times > 6  # some are over before
     assert_same(found, expected)
     np.testing.assert_array_equal(found.predict(X), expected.predict(X))
 
