@@ -191,7 +191,7 @@ class Measured(Blocks):
         centre = rows.mean(axis=0, dtype=np.float64)
         squares = ((rows - centre) ** 2).sum(axis=1)
         if squares.max() > FAR_OFF * np.median(squares):
-            centre = np.median(rows, axis=0)
+            centre = np.median(rows, axis=0).astype(np.float64)  # else squares could overflow
             squares = ((rows - centre) ** 2).sum(axis=1)
         return kernels.Frame.of(*self.bounds(), centre.astype(self.dtype), float(np.median(squares)), n_clusters)
 

@@ -23,6 +23,13 @@ X = np.random.default_rng(0).standard_normal((44_000, 3)).astype(np.float32)
 model = gpukm.KMeans(5, random_state=0).fit(X)
 print(model.engine_, model.inertia_.hex(), model.labels_.sum())
 """
+IN_16_BITS = """
+from gpukm.kernels import int16_numba
+int16_numba.pairs_pay = lambda: True
+rows = X.reshape(-1, 6)
+model = gpukm.KMeans(40, init=rows[:40], n_init=1, max_iter=5).fit(rows)
+print(model.inertia_.hex(), model.labels_.sum(), len(int16_numba.words_for(40, 6)[0]) > 0)
+"""
 
 
 def double(x):
@@ -160,7 +167,7 @@ def test_compiled_code_of_other_sources_is_not_used(monkeypatch, tmp_path):
 def test_narrow_vectors_give_the_same_bits(features, tmp_path):
     """Processors without AVX-512, or without AVX, run other tiles to the same result."""
     narrow = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
-    assert run(FIT, **narrow) == run(FIT)
+    assert run(FIT + IN_16_BITS, **narrow) == run(FIT + IN_16_BITS)
     shape = "from gpukm.kernels import vectors_numba as v; print(v.LANES, v.GROUP)"
     assert run(shape, **narrow) == {"+avx2,+fma": "8 4", "+sse4.2": "4 4"}[features]
 

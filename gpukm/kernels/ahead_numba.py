@@ -15,9 +15,11 @@ from gpukm.kernels.accumulate_numba import NO_WEIGHTS
 from gpukm.kernels.ahead import HOST, LONGEST, RUNNING, SETTLED, WITHIN_TOL, Ran, row_products
 from gpukm.kernels.assign import FAR as FARTHEST
 from gpukm.kernels.assign import Frame
-from gpukm.kernels.assign_numba import keep_of, scratch_for
+from gpukm.kernels.assign_numba import scratch_for
 from gpukm.kernels.bounds import NOTHING
+from gpukm.kernels.bounds_numba import keep_of
 from gpukm.kernels.boxes_numba import BLOCK, Boxes
+from gpukm.kernels.int16_numba import pack_words, words_for
 from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.lloyd_step_numba import changes_for, rows_at_once, step
 from gpukm.kernels.quotients_numba import TERMS, divide, exact_sum, rounded_sum
@@ -112,9 +114,9 @@ def _run(
     # One function for both, as `step` is compiled anew for each place that calls it.
     board, rows, blocks, stores, tallies, bound = team
     shift, scale, plain = frame
-    kappa, within, factor, tiny, boxes = margins
+    kappa, within, factor, tiny, boxes, typical = margins
     store, used, grid_scale, bits, units = sums
-    operand, tiles, base, exact = packed
+    operand, tiles, base, exact, words = packed
     records, counts, parts, terms, partials = found
     nothing = np.empty(0, np.int64)
     wider = kappa * (1 + 40 * kappa)
@@ -126,6 +128,8 @@ def _run(
             longest = _pack(centroids, shift, scale, kappa, operand, tiles, base, exact, boxes)
             if not longest < FARTHEST**2:
                 return RUNNING, i, used
+            if len(words[0]):
+                pack_words(exact, shift, scale, typical, kappa, words)
             bound[0] = np.float32(2 * wider * longest * (1 + 1e-6))
             board[DONE] = 0
             publish(board.ctypes.data + 8 * NEXT, 0)
@@ -138,7 +142,7 @@ def _run(
                 break
             # Not before: the block may be of a later iteration than the one that `work_comes` saw.
             limits = np.float32(20 * wider), bound[0], within, factor, tiny
-            arguments = shift, scale, plain, tiles, base, exact, limits, boxes, operand
+            arguments = shift, scale, plain, tiles, base, exact, limits, boxes, operand, words
             some = X, block * rows, min((block + 1) * rows, len(X)), arguments, labels, weights
             undecided, changed, limbs, _ = step(*some, *values, *bounds, around, nothing, *own)
             tallies[me, 0] += changed
@@ -184,9 +188,10 @@ class Runner:
         self._frame = framed(frame)
         kappa = margin(d, U32)
         boxes = Boxes.empty(k, d)
-        self._margins, self._asked = (kappa, *row_limits(d), boxes.arguments), boxes.asked
+        self._margins, self._asked = (kappa, *row_limits(d), boxes.arguments, frame.length), boxes.asked
         operand, tiles = np.zeros((groups * GROUP + 1, d), np.float32), np.zeros((groups, d, GROUP), np.float32)
-        self._packed = operand, tiles, np.full(groups * GROUP + 1, FAR, np.float32), np.empty((k, d))
+        base = np.full(groups * GROUP + 1, FAR, np.float32)
+        self._packed = operand, tiles, base, np.empty((k, d)), words_for(k, d)
         self._rows = rows_of_blocks(m, d, k, n_threads)
         self._blocks = -(-m // self._rows)
         self._team, self._together = min(n_threads, self._blocks), together

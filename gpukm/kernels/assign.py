@@ -70,6 +70,11 @@ class Frame:
         return cls(centre, 1.0 if abs(power) <= 30 or radius == 0 else 2.0**-power, power, typical)
 
     @property
+    def length(self) -> float:
+        """About how long most rows are, once they are scaled."""
+        return 0.75 * 2.0**self.typical * self.scale
+
+    @property
     def plain(self) -> bool:
         """Whether rows may be used as they are."""
         return self.scale == 1.0 and not self.shift.any()

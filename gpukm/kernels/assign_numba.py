@@ -11,10 +11,13 @@ Cost of a strip: 2 ROWS k d FLOP; nothing of n x k is stored.
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, NOTHING, SMALLEST, Part, factors, may_pay
+from gpukm.kernels.bounds import DOWN, FARTHEST, NOTHING
+from gpukm.kernels.bounds_numba import keep_of, strip_limits, within
 from gpukm.kernels.boxes_numba import BLOCK, boxes_of, survivors, survivors_for, survivors_of_several
+from gpukm.kernels.int16_numba import rounded_for, score_strip
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.narrow_numba import MOST, NUMBERS, ONE, SIDE, label_narrow
+from gpukm.kernels.pairs_numba import greatest_of_strip, lanes_left
 from gpukm.kernels.settle_numba import add_square, settle, take_settled
 from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, pack_rows, pack_strip, readable, strip_for
 from gpukm.kernels.transpose_numba import QUAD, prefetch
@@ -31,18 +34,10 @@ from gpukm.kernels.vectors_numba import (
 )
 
 LEAST_CENTROIDS = 64  # from which on boxes pay that are found for one look at the rows
+SPARED = ROWS // 4  # rows of a strip that may be open after it was scored in 16 bits, for that to be faster
+FAR_OFF, LEAST_UNITS = np.float32(2.0**60), np.float32(2.0**24)  # for scores in 16 bits: see `int16_numba`
 ALL = (1 << LANES) - 1  # lanes, as bits
-NO_FLOATS, IN_ORDER = np.empty(0, np.float32), np.empty(0, np.int64)
-NO_LIMITS = NO_FLOATS, NO_FLOATS, NO_FLOATS, factors(1)
-
-
-def keep_of(bounds: Part | None, n_clusters: int, n_features: int) -> tuple | None:
-    """What `assign_rows` takes to write limits and reach: None where they never are, empty where they are not now."""
-    if not may_pay("numba", n_clusters, n_features):
-        return None
-    if bounds is None:
-        return NO_LIMITS
-    return bounds.limits, bounds.reach, bounds.drift, factors(n_features)
+IN_ORDER = np.empty(0, np.int64)
 
 
 def scratch_for(d: int, k: int) -> tuple:
@@ -52,24 +47,12 @@ def scratch_for(d: int, k: int) -> tuple:
     names = np.arange(ONE, ONE + MOST, dtype=np.int32)
     of_few = np.zeros(QUAD * MOST, np.float32), np.empty(MOST, np.float32), names.copy()
     return (
-        strips,
+        (strips, rounded_for(d, k)),
         of_rows,
         survivors_for(k),
         np.empty(k + max(GROUP, LANES), np.int32),
         (of_few, names, np.empty((MOST, ROWS), np.float32)),
     )
-
-
-@jit()
-def within(around, radius, listed):
-    """List the centroids within `radius`, ascending; returns (how many, the least distance of the others)."""
-    count, beyond = 0, FARTHEST
-    for k in range(len(around)):
-        listed[count] = k
-        near = around[k] <= radius
-        count += near
-        beyond = beyond if near or beyond < around[k] else around[k]
-    return count, beyond
 
 
 @jit(FUSED)
@@ -84,9 +67,10 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
     label of each BLOCK rows of X, -1 where they may differ: brought up to date); then `first` begins one of them, and
     `keep` is None. Numba compiles what a None needs without the rest.
     """
-    shift, scale, plain, tiles, base, centroids, of_scores, boxes, operand = packed
+    shift, scale, plain, tiles, base, centroids, of_scores, boxes, operand, of_words = packed
+    words, begins, own_part, far, terms = of_words
     kappa20, most, factor, per_square, tiny = of_scores
-    (strip, waiting, scores), (of_rows, numbers, settled), of_boxes, listed, narrow = scratch
+    ((strip, waiting, scores), (rounded, begun, least)), (of_rows, numbers, settled), of_boxes, listed, narrow = scratch
     # Made here, so that the compiler knows that none of them is part of another.
     best, second, squares, label = (
         np.empty(ROWS, np.float32),
@@ -100,15 +84,20 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
     until = readable(X, plain)
     ask, survived, waits, undecided, several = True, 0, 0, 0, 0
     few, left, beyond = False, k, FARTHEST
+    in_words, credit, longest, unit = False, 0, FAR, FAR
     of_few, names, stored = narrow
     # Addresses, as to choose between arrays would count them in and out.
     of_all = operand.ctypes.data, base.ctypes.data, names.ctypes.data
+    words_at = words.ctypes.data, begins.ctypes.data, rounded.ctypes.data, begun.ctypes.data, least.ctypes.data
+    found_at = best.ctypes.data, second.ctypes.data, label.ctypes.data
     near, few_at = of_all, (of_few[0].ctypes.data, of_few[1].ctypes.data, of_few[2].ctypes.data)
     most_narrow = MOST if d <= QUAD and k <= NUMBERS else 0
     if around is not None:
         sides, same = around
         share, united = boxes[3], 0
         _, at, bars, near_columns, near_low, near_high, numbered = of_boxes
+    if keep is not None:
+        limits, reach, drift, (half, less, off) = keep
     start = first - ROWS
     while start + ROWS < last:
         start += ROWS
@@ -177,11 +166,11 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
             best[:] = FAR
             second[:] = FAR
             label[:] = 0
-            square_strip(strip.ctypes.data, operand[k].ctypes.data, squares.ctypes.data, d)
+            square_strip(strip.ctypes.data, operand.ctypes.data + 4 * d * k, squares.ctypes.data, d)
             if keep is not None:
                 few = len(between) > 0
                 if few:
-                    square_strip(strip.ctypes.data, operand[cluster].ctypes.data, u.ctypes.data, d)
+                    square_strip(strip.ctypes.data, operand.ctypes.data + 4 * d * cluster, u.ctypes.data, d)
                     radius = np.float32(0)
                     for i in range(ROWS):  # the last row is in all lanes that have none
                         radius = max(radius, np.sqrt(u[i]) + per_square * (np.sqrt(u[i]) + np.sqrt(squares[i])))
@@ -189,48 +178,40 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
                     left, beyond = within(between[cluster], radius, listed)
                     listed[left : left + GROUP] = k
                     beyond = beyond - radius if left < k else FARTHEST
-            if few:
-                for g in range(0, left, GROUP):
-                    score_listed(
-                        strip.ctypes.data,
-                        operand.ctypes.data,
-                        base.ctypes.data,
-                        best.ctypes.data,
-                        second.ctypes.data,
-                        label.ctypes.data,
-                        listed.ctypes.data + 4 * g,
-                        d,
-                    )
-            else:
+            in_words = len(words) > 0 and not few and credit >= 0
+            if in_words:
+                longest = max(np.sqrt(greatest_of_strip(squares.ctypes.data)), terms[0])
+                unit = longest * terms[1]
+                in_words = longest < FAR_OFF and terms[4] < LEAST_UNITS * unit
+            credit = min(credit + (SPARED if in_words else 1), ROWS)
+            to_listed, n_listed = listed.ctypes.data, left if few else 0
+            if in_words:
+                sizes = len(words), words.shape[1]
+                score_strip(strip.ctypes.data, longest, terms[1], *words_at, *sizes, *found_at)
+                to_listed, n_listed = far.ctypes.data, far[k + GROUP]
+            elif not few:
                 for g in range(len(tiles)):
-                    score_tile(
-                        strip.ctypes.data,
-                        tiles.ctypes.data + 4 * GROUP * d * g,
-                        base.ctypes.data + 4 * GROUP * g,
-                        best.ctypes.data,
-                        second.ctypes.data,
-                        label.ctypes.data,
-                        np.int32(g * GROUP),
-                        d,
-                    )
-            for i in range(ROWS):  # not count: a few vectors, then; the last row is in all lanes that have none
-                squares[i] = squares[i] * per_square + tiny
-                centroid_part = best[i] * kappa20 + np.float32(12.5) * squares[i]
-                centroid_part = centroid_part if centroid_part < most else most
-                best[i] += centroid_part + np.float32(1.25) * squares[i]
+                    own = tiles.ctypes.data + 4 * GROUP * d * g, base.ctypes.data + 4 * GROUP * g
+                    score_tile(strip.ctypes.data, *own, *found_at, np.int32(g * GROUP), d)
+            for g in range(0, n_listed, GROUP):
+                own = operand.ctypes.data, base.ctypes.data
+                score_listed(strip.ctypes.data, *own, *found_at, to_listed + 4 * g, d)
             several = 0
-            for lane in range(0, ROWS, LANES):
-                several |= lanes_within(second.ctypes.data + 4 * lane, best.ctypes.data + 4 * lane) << lane
+            if in_words:
+                of_strip = terms[2] * longest * longest + np.float32(2 * GROUP) * unit + terms[3]
+                own_bars = second.ctypes.data, best.ctypes.data, squares.ctypes.data
+                several = lanes_left(*own_bars, per_square, tiny, of_strip)
+            else:
+                for i in range(ROWS):  # not count: a few vectors, then; the last row is in all lanes that have none
+                    squares[i] = squares[i] * per_square + tiny
+                    centroid_part = best[i] * kappa20 + np.float32(12.5) * squares[i]
+                    centroid_part = centroid_part if centroid_part < most else most
+                    best[i] += centroid_part + np.float32(1.25) * squares[i]
+                for lane in range(0, ROWS, LANES):
+                    several |= lanes_within(second.ctypes.data + 4 * lane, best.ctypes.data + 4 * lane) << lane
         if keep is not None:
-            limits, reach, drift, (half, less, off) = keep
             if len(limits):
-                for i in range(count):  # see `bounds.Part.write`
-                    g, h = max(second[i] - best[i], np.float32(0)), max(squares[i] * half + best[i], np.float32(0))
-                    wide = np.sqrt(g + h)
-                    gap = less * (g / max(wide + np.sqrt(h), SMALLEST)) - off * wide
-                    gap = gap if gap < beyond else beyond
-                    own_limits[i] = (gap + drift[label[i]]) * DOWN if g > np.float32(0) else NEVER
-                    own_reach[i] = np.sqrt(h + h)
+                strip_limits(best, second, squares, label, count, drift, half, less, off, beyond, own_limits, own_reach)
                 for i in range(count):
                     row = rows[start + i] if len(rows) else start + i
                     limits[row], reach[row] = own_limits[i], own_reach[i]
@@ -245,8 +226,11 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
         while several:
             i = lowest_bit(several)
             several &= several - 1
-            if i < count:
+            if in_words:  # not the greatest of all centroids' shares, but its own
+                best[i] -= (terms[3] - own_part[label[i]]) * DOWN
+            if i < count and (not in_words or second[i] <= best[i]):
                 undecided += 1
+                credit -= in_words
                 row = start + i
                 if keep is not None:
                     row = rows[start + i] if len(rows) else start + i

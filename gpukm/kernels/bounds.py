@@ -163,9 +163,10 @@ class Bounds:
         if self._sample is None:
             few = max(min(few, LOOK // (n_clusters * n_features)), LEAST_SAMPLE)
             self._sample = Sample(rows(np.arange(few) * (self._n_samples // few)), scale)
-        standing, near = self._sample.look(centroids, self._drift)
         listed = self._engine == "numba" and in_place and n_clusters * n_features >= LISTED
-        listed = listed and MANY <= n_clusters <= self._n_samples // 16 and near <= MOST_NEAR
+        listed = listed and MANY <= n_clusters <= self._n_samples // 16
+        standing = self._sample.look(centroids, self._drift)
+        listed = listed and self._sample.near(centroids) <= MOST_NEAR
         self._between = distances_between(centroids, scale) if listed and self._asked else NOTHING
         self._wanted = listed or standing >= _share(self._engine, n_clusters, n_features)
         if self._wanted and not self._rows.size:
@@ -191,20 +192,26 @@ class Sample:
         self._scale = scale
         self._centre = rows.mean(axis=0, dtype=np.float64)
         self._rows = ((rows - self._centre) * scale).astype(np.float32)
-        self._limit = np.zeros(len(rows))
+        self._limit = self._least = np.zeros(len(rows))
         self._label = np.zeros(len(rows), np.intp)
 
-    def look(self, centroids: NDArray, drift: NDArray[np.float64]) -> tuple[float, float]:
-        """(share of rows that stand since the last call, share of centroids near enough to matter), both estimated."""
-        C = ((centroids - self._centre) * self._scale).astype(np.float32)
+    def look(self, centroids: NDArray, drift: NDArray[np.float64]) -> float:
+        """The share of rows that stand since the last call, estimated."""
         standing = float(np.mean(self._limit > drift[self._label]))
-        D = _distances(self._rows, C)
+        D, every = _distances(self._rows, self._framed(centroids)), np.arange(len(self._rows))
         self._label = np.argmin(D, axis=1)
-        least = D.min(axis=1)
-        D[np.arange(len(D)), self._label] = np.inf
-        self._limit = D.min(axis=1) - least + drift[self._label]
-        near = _distances(C[self._label], C) <= 2 * least[:, None]
-        return standing, float(np.mean(near))
+        self._least = D[every, self._label]
+        D[every, self._label] = np.inf
+        self._limit = D.min(axis=1) - self._least + drift[self._label]
+        return standing
+
+    def near(self, centroids: NDArray) -> float:
+        """The share of centroids near enough to matter, of those `look` was called with, estimated."""
+        C = self._framed(centroids)
+        return float(np.mean(_distances(C[self._label], C) <= 2 * self._least[:, None]))
+
+    def _framed(self, centroids: NDArray) -> NDArray[np.float32]:
+        return ((centroids - self._centre) * self._scale).astype(np.float32)
 
 
 def _distances(A: NDArray, B: NDArray) -> NDArray:

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from gpukm.exact import Sums, buffer
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, move_rows
-from gpukm.kernels.assign_numba import assign_rows, keep_of, scratch_for
+from gpukm.kernels.assign_numba import assign_rows, scratch_for
 from gpukm.kernels.bounds import MOST_OPEN, NOTHING, Part
+from gpukm.kernels.bounds_numba import keep_of
 from gpukm.kernels.boxes_numba import BLOCK
 from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.strips_numba import Packed
 
-VALUES = 1 << 15  # of X between labelling and moving: half of a second-level cache of 256 KiB
+VALUES = 1 << 16  # of X between labelling and moving: half of a second-level cache of 512 KiB
 LEVELS = 256  # of distance, by which rows of a cluster are sorted
 
 

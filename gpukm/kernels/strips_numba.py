@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gpukm.exact import U64, gamma
 from gpukm.kernels.assign import Frame, slack_terms
 from gpukm.kernels.boxes_numba import Boxes
+from gpukm.kernels.int16_numba import packed_words
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.transpose_numba import (
     QUAD,
@@ -53,6 +54,7 @@ class Packed:
     scale : power of two
     plain : whether rows are float32 and need no scale
     boxes : the same for `survivors`
+    words : the same in 16 bits, see `int16_numba.words_for`
     limits : kappa20, most (see `Scorer`), the factor within which D summed in any order holds the nearest, and factor
         and constant of the rows' slack (see `slack_terms`)
     """
@@ -66,12 +68,13 @@ class Packed:
     plain: bool
     limits: tuple[np.float32, np.float32, float, np.float32, np.float32]
     boxes: Boxes
+    words: tuple
 
     @property
     def arguments(self) -> tuple:
         """What the compiled functions take."""
         tiles = self.tiles, self.base, self.centroids
-        return self.shift, self.scale, self.plain, *tiles, self.limits, self.boxes.arguments, self.operand
+        return self.shift, self.scale, self.plain, *tiles, self.limits, self.boxes.arguments, self.operand, self.words
 
     @classmethod
     def of(cls, scorer: Any) -> "Packed":
@@ -86,7 +89,8 @@ class Packed:
         limits = (scorer.kappa20, scorer.most, *row_limits(d))
         centroids = scorer.centroids.astype(np.float64)
         shift, scale, plain = framed(scorer.frame)
-        return cls(tiles, operand, base, centroids, shift, scale, plain, limits, Boxes.of(scorer))
+        words = packed_words(centroids, shift, scale, scorer.frame.length)
+        return cls(tiles, operand, base, centroids, shift, scale, plain, limits, Boxes.of(scorer), words)
 
 
 @jit(FUSED)
