@@ -36,6 +36,9 @@ _PAIRS = ir.VectorType(ir.IntType(16), 2 * LANES)
 _INTEGERS = 1.5 * 2.0**23  # added to a float32, it leaves the nearest integer in the lowest bits
 
 
+_ADD_PRODUCTS = {16: ("avx512bw", "llvm.x86.avx512.pmaddw.d.512"), 8: ("avx2", "llvm.x86.avx2.pmadd.wd")}
+
+
 @cache
 def pairs_pay() -> bool:
     """Whether products of int16 are faster than of float32 on this processor: whether it has VNNI."""
@@ -46,12 +49,13 @@ def pairs_pay() -> bool:
 
 def _pair_products(builder: Any, a: Any, b: Any) -> Any:
     """Products of pairs of int16, in vectors of int32, the two of each pair added."""
-    if LANES == 4:  # never chosen, and right
+    needed, name = _ADD_PRODUCTS.get(LANES, ("", ""))
+    if not _features().get(needed):  # never chosen, and right
         sixteen = _integers(16)
         high = builder.mul(builder.ashr(a, sixteen), builder.ashr(b, sixteen))
         low = (builder.ashr(builder.shl(x, sixteen), sixteen) for x in (a, b))
         return builder.add(high, builder.mul(*low))
-    name, known = "llvm.x86.avx512.pmaddw.d.512" if LANES == 16 else "llvm.x86.avx2.pmadd.wd", builder.module.globals
+    known = builder.module.globals
     if name not in known:
         ir.Function(builder.module, ir.FunctionType(_INTS, [_PAIRS] * 2), name)
     return builder.call(known[name], [builder.bitcast(a, _PAIRS), builder.bitcast(b, _PAIRS)])

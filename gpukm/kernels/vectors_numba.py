@@ -11,6 +11,7 @@ and the second least, so that no score is stored:
 Sizes fill the register file: 32 registers of 16 floats (AVX-512), 16 of 8 (AVX2), 32 of 4 (NEON), 16 of 4 (SSE).
 """
 
+from functools import cache
 from typing import Any
 
 from llvmlite import binding, ir
@@ -18,6 +19,7 @@ from numba.core import config, types
 from numba.extending import intrinsic
 
 
+@cache
 def _features() -> dict[str, bool]:
     """CPU features that Numba compiles for: those of this machine, or what NUMBA_CPU_FEATURES says."""
     if config.CPU_FEATURES is not None:
