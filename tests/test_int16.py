@@ -26,7 +26,7 @@ def everywhere(monkeypatch):
 
 
 def framed(X, C):
-    """(rows in the frame, centroids in it, frame, the centroids packed): all float64."""
+    """(rows and centroids in the frame, float64; the centroids packed)."""
     centre = X.mean(axis=0, dtype=np.float64).astype(X.dtype)
     scatter = float(((X - centre.astype(np.float64)) ** 2).sum(axis=1).mean())
     frame = Frame.of(X.min(axis=0).astype(float), X.max(axis=0).astype(float), centre, scatter, len(C))

@@ -2,8 +2,8 @@
 
 Rows are taken ROWS at a time: centred and transposed into a strip (in the first-level cache), scored against all
 centroids by `score_tile`, certified from the least and the second least score (`gpukm.exact`, point 2); narrow rows
-against few centroids by `label_narrow`. For the few rows whose second is too near scores are computed once more, and
-the centroids within the margin compared (`settle`).
+against few centroids by `label_narrow`, others in 16-bit integers first where that pays (`int16_numba`). For the few
+rows whose second is too near scores are computed once more, and the centroids within the margin compared (`settle`).
 
 Cost of a strip: 2 ROWS k d FLOP; nothing of n x k is stored.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gpukm.kernels.bounds import DOWN, FARTHEST, NOTHING
 from gpukm.kernels.bounds_numba import keep_of, strip_limits, within
 from gpukm.kernels.boxes_numba import BLOCK, boxes_of, survivors, survivors_for, survivors_of_several
-from gpukm.kernels.int16_numba import rounded_for, score_strip
+from gpukm.kernels.int16_numba import MOST_UNITS, rounded_for, score_strip
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.narrow_numba import MOST, NUMBERS, ONE, SIDE, label_narrow
 from gpukm.kernels.pairs_numba import greatest_of_strip, lanes_left
@@ -35,7 +35,7 @@ from gpukm.kernels.vectors_numba import (
 
 LEAST_CENTROIDS = 64  # from which on boxes pay that are found for one look at the rows
 SPARED = ROWS // 4  # rows of a strip that may be open after it was scored in 16 bits, for that to be faster
-FAR_OFF, LEAST_UNITS = np.float32(2.0**60), np.float32(2.0**24)  # for scores in 16 bits: see `int16_numba`
+FAR_OFF = np.float32(2.0**60)  # rows so long might overflow what is made of scores in 16 bits
 ALL = (1 << LANES) - 1  # lanes, as bits
 IN_ORDER = np.empty(0, np.int64)
 
@@ -182,12 +182,12 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
             if in_words:
                 longest = max(np.sqrt(greatest_of_strip(squares.ctypes.data)), terms[0])
                 unit = longest * terms[1]
-                in_words = longest < FAR_OFF and terms[4] < LEAST_UNITS * unit
-            credit = min(credit + (SPARED if in_words else 1), ROWS)
+                in_words = longest < FAR_OFF and terms[4] < MOST_UNITS * unit
+            credit = min(credit + (SPARED if in_words else 1), ROWS)  # each row left open costs one, below
             to_listed, n_listed = listed.ctypes.data, left if few else 0
             if in_words:
                 sizes = len(words), words.shape[1]
-                score_strip(strip.ctypes.data, longest, terms[1], *words_at, *sizes, *found_at)
+                score_strip(strip.ctypes.data, longest, unit, *words_at, *sizes, *found_at)
                 to_listed, n_listed = far.ctypes.data, far[k + GROUP]
             elif not few:
                 for g in range(len(tiles)):

@@ -12,7 +12,8 @@ scored in float32. Let L be the length of the longest of the others.
 
 *Overflow.* r is at least L and the longest of the rows, but for 2^-11 of it, as features are at most MOST; q is at
 least L / M. By Cauchy and Schwarz |X.C_k| <= (N (1 + 2^-11) + sqrt(d)/2) (M + sqrt(d)/2), and |c'_k|^2 / 2 counts at
-most N M / 2: together less than 2^31. Partial sums may wrap around: integers do not mind. No entry reaches 2^15.
+most N M / 2: together less than 2^31. Partial sums may wrap around: integers do not mind. No entry reaches 2^15. What
+is taken off scores (o_k / 2, below) counts less than MOST_UNITS, or the strip is scored in float32.
 
 *Error.* x' is (r / N) X but for (r / N) sqrt(d)/2 in length, and c'_k is q C_k but for e_k, which is measured. So
 x'.c'_k is (r q / N) X.C_k but for r h_k, with h_k = sqrt(d)/2 (|c'_k| + e_k) / N + e_k (1 + 2^-11). Roundings to
@@ -42,6 +43,7 @@ N, M = 26700, 53400
 FARTHER = 4  # times as long as most: such a centroid is far
 LEAST_CENTROIDS = 32  # with fewer, rounding a row costs what it spares
 MOST = 1 << 14  # features
+MOST_UNITS = np.float32(2.0**24)
 
 
 def words_for(k: int, d: int) -> tuple:
@@ -120,12 +122,11 @@ def packed_words(centroids: NDArray[np.float64], shift: NDArray, scale: float, t
 
 
 @jit()
-def score_strip(strip, longest, q_by_n, words, base, rounded, begun, found, groups, pairs, best, second, label):
-    """Score a strip against all centroids that are not far; all but `longest` and `q_by_n` are addresses and sizes.
+def score_strip(strip, longest, unit, words, base, rounded, begun, found, groups, pairs, best, second, label):
+    """Score a strip against all centroids that are not far; all but `longest` and `unit` are addresses and sizes.
 
-    `longest` is r, the rest is as in `words_for`, `rounded_for` and `vectors_numba.score_tile`.
+    `longest` is r, `unit` r q / N, the rest is as in `words_for`, `rounded_for` and `vectors_numba.score_tile`.
     """
-    unit = longest * q_by_n
     forget_strip(found)
     round_strip(strip, np.float32(N) / longest, rounded, pairs)
     begin_words(base, unit, begun, groups)

@@ -29,6 +29,7 @@ from gpukm.kernels.vectors_numba import (
     PANELS,
     ROWS,
     _at,
+    _bits,
     _counted,
     _fma,
     _less,
@@ -101,8 +102,7 @@ def _labelled(builder: Any, arguments: Any, d: int) -> Any:
         _store(builder, builder.and_(found[p], ir.Constant(_INTS, [ONE - 1] * LANES)), label, 4 * LANES * p)
         _store(builder, limits[p], bar, 4 * LANES * p)
         several = builder.icmp_signed(">=", found[p], ir.Constant(_INTS, [2 * ONE] * LANES))
-        own = builder.zext(builder.bitcast(several, ir.IntType(LANES)), _I64)
-        bits = builder.or_(bits, builder.shl(own, ir.Constant(_I64, LANES * p)))
+        bits = builder.or_(bits, builder.shl(_bits(builder, several), ir.Constant(_I64, LANES * p)))
     return bits
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types
+from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
 from gpukm.kernels.vectors_numba import (
@@ -22,6 +23,7 @@ from gpukm.kernels.vectors_numba import (
     PANELS,
     ROWS,
     _at,
+    _bits,
     _counted,
     _features,
     _fma,
@@ -34,8 +36,6 @@ from gpukm.kernels.vectors_numba import (
 _BELOW_TOP = 2.0**31 - 128  # the greatest float32 that an int32 holds
 _PAIRS = ir.VectorType(ir.IntType(16), 2 * LANES)
 _INTEGERS = 1.5 * 2.0**23  # added to a float32, it leaves the nearest integer in the lowest bits
-
-
 _ADD_PRODUCTS = {16: ("avx512bw", "llvm.x86.avx512.pmaddw.d.512"), 8: ("avx2", "llvm.x86.avx2.pmadd.wd")}
 
 
@@ -55,10 +55,8 @@ def _pair_products(builder: Any, a: Any, b: Any) -> Any:
         high = builder.mul(builder.ashr(a, sixteen), builder.ashr(b, sixteen))
         low = (builder.ashr(builder.shl(x, sixteen), sixteen) for x in (a, b))
         return builder.add(high, builder.mul(*low))
-    known = builder.module.globals
-    if name not in known:
-        ir.Function(builder.module, ir.FunctionType(_INTS, [_PAIRS] * 2), name)
-    return builder.call(known[name], [builder.bitcast(a, _PAIRS), builder.bitcast(b, _PAIRS)])
+    products = get_or_insert_function(builder.module, ir.FunctionType(_INTS, [_PAIRS] * 2), name)
+    return builder.call(products, [builder.bitcast(a, _PAIRS), builder.bitcast(b, _PAIRS)])
 
 
 def _integers(value: int) -> Any:
@@ -199,14 +197,12 @@ def greatest_of_strip(typing: Any, values: Any) -> Any:
     """The greatest of ROWS float32 at the address `values`, none of them negative or NaN."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        name, known = f"llvm.vector.reduce.umax.v{LANES}i32", builder.module.globals
-        if name not in known:
-            ir.Function(builder.module, ir.FunctionType(_I32, [_INTS]), name)
+        kind, name = ir.FunctionType(_I32, [_INTS]), f"llvm.vector.reduce.umax.v{LANES}i32"
         greatest = _integers(0)  # as the bits of such numbers are in the same order
         for at in range(0, 4 * ROWS, 4 * LANES):
             own = _load(builder, arguments[0], at, _INTS)
             greatest = builder.select(builder.icmp_unsigned(">", own, greatest), own, greatest)
-        return builder.bitcast(builder.call(known[name], [greatest]), _F32)
+        return builder.bitcast(builder.call(get_or_insert_function(builder.module, kind, name), [greatest]), _F32)
 
     return types.float32(types.int64), emit
 
@@ -230,8 +226,7 @@ def lanes_left(typing: Any, second: Any, best: Any, squares: Any, per_square: An
             _store(builder, slack, squares, 4 * lane)
             _store(builder, bar, best, 4 * lane)
             left = builder.fcmp_ordered("<=", _load(builder, second, 4 * lane, _FLOATS), bar)
-            own_bits = builder.zext(builder.bitcast(left, ir.IntType(LANES)), _I64)
-            bits = builder.or_(bits, builder.shl(own_bits, _I64(lane)))
+            bits = builder.or_(bits, builder.shl(_bits(builder, left), _I64(lane)))
         return bits
 
     return types.int64(*[types.int64] * 3, *[types.float32] * 3), emit

@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 from gpukm.kernels.accumulate_numba import ROUND, spill
 from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.transpose_numba import _F64, as_doubles, by_depth
-from gpukm.kernels.vectors_numba import _I32, _I64, _at, _load, _splat, _store
+from gpukm.kernels.vectors_numba import _I32, _I64, _at, _bits, _load, _splat, _store
 
 SIDE, DEEP, TWICE = 4, 3, 2  # rows; limbs that hold almost every D; sums of each cluster
 _DOUBLES, _CELLS = ir.VectorType(_F64, SIDE), ir.VectorType(_I64, SIDE)
@@ -75,7 +75,7 @@ def _added(builder: Any, rows: list[Any], arguments: Any, d: int) -> Any:
     for row, (own, terms) in enumerate(zip(owns, turned, strict=True)):
         at, offset = _at(builder, cells, own, 8 * SIDE * TWICE), 8 * SIDE * (row % TWICE)
         _store(builder, builder.add(_load(builder, at, offset, _CELLS), terms), at, offset)
-    return builder.zext(builder.bitcast(left, ir.IntType(SIDE)), _I64)
+    return _bits(builder, left)
 
 
 @intrinsic

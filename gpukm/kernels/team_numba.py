@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import types
+from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
 from gpukm.kernels.jit_numba import jit
@@ -62,8 +63,7 @@ def offer_processor(typing: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if os.name == "posix":
             kind, name = ir.FunctionType(_I32, []), "sched_yield"
-            known = builder.module.globals
-            builder.call(known[name] if name in known else ir.Function(builder.module, kind, name), [])
+            builder.call(get_or_insert_function(builder.module, kind, name), [])
         return context.get_dummy_value()
 
     return types.void(), emit

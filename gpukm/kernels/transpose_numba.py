@@ -9,6 +9,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types
+from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
 from gpukm.kernels.vectors_numba import (
@@ -216,9 +217,8 @@ def prefetch(typing: Any, address: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         byte = ir.IntType(8).as_pointer()
         name = "llvm.prefetch.p0"
-        known = builder.module.globals
         kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
-        function = known[name] if name in known else ir.Function(builder.module, kind, name)
+        function = get_or_insert_function(builder.module, kind, name)
         flags = [ir.Constant(_I32, value) for value in (0, 2, 1)]  # read, second level, data
         builder.call(function, [builder.inttoptr(arguments[0], byte), *flags])
         return context.get_dummy_value()

@@ -16,6 +16,7 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba.core import config, types
+from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
 
@@ -87,9 +88,12 @@ def _counted(builder: Any, begun: list[Any], step: int, last: Any, body: Any) ->
 
 
 def _fma(builder: Any, kind: Any) -> Any:
-    name = f"llvm.fmuladd.v{LANES}f32"
-    known = builder.module.globals
-    return known[name] if name in known else ir.Function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
+    return get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fmuladd.v{LANES}f32")
+
+
+def _bits(builder: Any, lanes: Any) -> Any:
+    """Lanes that are true or not, as the bits of an int64."""
+    return builder.zext(builder.bitcast(lanes, ir.IntType(lanes.type.count)), _I64)
 
 
 @intrinsic
@@ -98,7 +102,7 @@ def lanes_within(typing: Any, values: Any, limits: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         values, limits = (_load(builder, address, 0, _FLOATS) for address in arguments)
-        return builder.zext(builder.bitcast(builder.fcmp_ordered("<=", values, limits), ir.IntType(LANES)), _I64)
+        return _bits(builder, builder.fcmp_ordered("<=", values, limits))
 
     return types.int64(types.int64, types.int64), emit
 
@@ -109,7 +113,7 @@ def lanes_differ(typing: Any, a: Any, b: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a, b = (_load(builder, address, 0, _INTS) for address in arguments)
-        return builder.zext(builder.bitcast(builder.icmp_signed("!=", a, b), ir.IntType(LANES)), _I64)
+        return _bits(builder, builder.icmp_signed("!=", a, b))
 
     return types.int64(types.int64, types.int64), emit
 
