@@ -3,10 +3,13 @@
 import mmap
 import os
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gpukm._past_cache import PAGE
 
 _PRIVATE: Any = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 
@@ -19,22 +22,35 @@ class Buffers:
     """
 
     def __init__(self) -> None:
-        self._free: list[NDArray] = []  # flat
+        self._free: list[NDArray] = []  # of bytes
 
-    def take(self, rows: int, columns: int, dtype: np.dtype | None) -> NDArray:
-        """An array of this shape and dtype with any contents."""
-        size = rows * columns
-        for index, flat in enumerate(self._free):
-            if flat.dtype == dtype and flat.size >= size:
-                return self._free.pop(index)[:size].reshape(rows, columns)
-        memory = mmap.mmap(-1, max(size * np.dtype(dtype).itemsize, 1), **_PRIVATE)
-        return np.frombuffer(memory, dtype, size).reshape(rows, columns)
+    def take(self, rows: int, columns: int, dtype: np.dtype | None, lead: int = 0) -> NDArray:
+        """An array of this shape and dtype with any contents, `lead` bytes behind the begin of its `memory`."""
+        shape = rows, columns
+        needed = -(-(lead + rows * columns * np.dtype(dtype).itemsize) // PAGE) * PAGE
+        fitting = (index for index, memory in enumerate(self._free) if len(memory) >= needed)
+        index = next(fitting, None)
+        if index is None:
+            pages = mmap.mmap(-1, max(needed, PAGE), **_PRIVATE)
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                with suppress(OSError):  # a system built without them
+                    pages.madvise(mmap.MADV_HUGEPAGE)  # what is read past the cache comes twice as fast
+            memory = np.frombuffer(pages, np.uint8)
+        else:
+            memory = self._free.pop(index)
+        return np.ndarray(shape, dtype, memory, lead)
+
+    @staticmethod
+    def memory(array: NDArray) -> NDArray[np.uint8]:
+        """The whole pages in which an array from `take` lies."""
+        assert isinstance(array.base, np.ndarray)
+        return array.base
 
     def give_back(self, array: NDArray) -> None:
         """Say that nobody looks at an array from `take`, or some rows of one, any more."""
-        flat = array.base
-        if isinstance(flat, np.ndarray) and flat.ndim == 1 and len(self._free) < 4:
-            self._free.append(flat)
+        memory = array.base
+        if isinstance(memory, np.ndarray) and memory.dtype == np.uint8 and memory.ndim == 1 and len(self._free) < 4:
+            self._free.append(memory)
 
 
 class RowReader:

@@ -13,6 +13,7 @@ from gpukm import _format_rows
 from gpukm._columns import find_columns, split_columns
 from gpukm._dask import DaskRows, is_dask_array
 from gpukm._files import DAMAGED, NpyHeader, PathLike, open_zip, read_npy_header
+from gpukm._past_cache import LEAST, PAGE, past_cache
 from gpukm._rows import Buffers, ChosenColumns, MadeRows, RowReader, SlicedRows
 
 SUFFIXES = (".npy", ".npz", ".parquet", ".arrow", ".feather", ".h5", ".hdf5", ".zarr")
@@ -159,28 +160,36 @@ class NpyRows(RowReader):
         row_bytes = d * self._header.dtype.itemsize
         if self._identity() != self._seen:
             raise ValueError(f"{self.name}: was changed while it was in use; leave it alone until the fit has ended")
-        with self._open() as file:
-            if self.seekable:
-                file.seek(self._header.header_bytes + start * row_bytes)
-            else:
+        file = past_cache(self._path, self._seen[0]) if self._aligned(rows * row_bytes) else None
+        unit = 1 if file is None else PAGE
+        with file or self._open() as file:
+            if not self.seekable:
                 read_npy_header(file, self._header.header_bytes + self._header.data_bytes, self.name)
             for first in range(start if self.seekable else 0, n, rows):
-                block = buffers.take(min(rows, n - first), d, self._header.dtype)
-                self._fill(file, block, first)
+                place = self._header.header_bytes + first * row_bytes
+                block = buffers.take(min(rows, n - first), d, self._header.dtype, place % unit)
+                if self.seekable:
+                    file.seek(place - place % unit)
+                self._fill(file, block, first, place % unit, unit)
                 if first + len(block) > start:
                     yield block[max(start - first, 0) :]
 
-    def _fill(self, file: BinaryIO, block: NDArray, first: int) -> None:
-        left = block.data.cast("B")
-        most = block.nbytes if self.seekable else _PIECE
+    def _aligned(self, n_bytes: int) -> bool:
+        """Whether so many bytes may be read past the cache, so that rows lie in memory as they do in the file."""
+        return self.seekable and n_bytes >= LEAST and self._header.header_bytes % self._header.dtype.itemsize == 0
+
+    def _fill(self, file: BinaryIO, block: NDArray, first: int, lead: int, unit: int) -> None:
+        """Read whole units into the memory of `block`, rows from `first` on, which begin `lead` bytes behind."""
+        needed, done = lead + block.nbytes, 0
+        memory = Buffers.memory(block).data[: -(-needed // unit) * unit]
+        most = len(memory) if self.seekable else _PIECE
         try:
-            while left.nbytes:
-                count = file.readinto(left[:most])  # type: ignore[attr-defined]
-                if not count:
-                    done = block.nbytes - left.nbytes
-                    row = first + done // (block.nbytes // len(block))
+            while done < needed:
+                count = file.readinto(memory[done : done + most])  # type: ignore[attr-defined]
+                done += count
+                if done < needed and (not count or done % unit):
+                    row = first + max(done - lead, 0) // (block.nbytes // len(block))
                     raise ValueError(f"{self.name}: ends at row {row} of {self.shape[0]}; it was cut short")
-                left = left[count:]
         except DAMAGED as error:
             raise ValueError(f"{self.name}: cannot be read ({error}); the file is damaged") from None
 
