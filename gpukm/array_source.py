@@ -56,6 +56,7 @@ class ArraySource(Measured):
         self._order: NDArray | None = None  # of the rows as given, once they are arranged
         self._boxes: NDArray | None = None  # around them then
         self._slack: NDArray[np.float32] | None = None
+        self._kept: Any = None  # a copy of the rows in 8 bits; False where there can be none
         self.reset()
 
     def arrange(self, n_clusters: int, often: bool = False) -> None:
@@ -146,10 +147,11 @@ class ArraySource(Measured):
         grid, bounds = self.grid, self._limits
         sums = sums_like(grid, k) if self._sums is None else self._sums
         sums.grid = grid  # more may be known of it by now
+        kept = self._keep(k)
         bounded = self._follow(centroids)
         if self._runner is not None and not bounded:
             own = centroids, self._labels, sums, np.zeros(self.n_features), 1, -1.0
-            ran = self._runner.run(*own, self._around(0, self.n_samples))
+            ran = self._runner.run(*own, self._around(0, self.n_samples), kept and kept.part(0, self.n_samples))
             if len(ran.counts):
                 bounds.finish()
                 self._sums, self._halfway = sums, False
@@ -157,6 +159,8 @@ class ArraySource(Measured):
         scorer = kernels.Scorer.of(self.frame, centroids, self.engine)
         rows = kernels.block_rows(k, self.n_features, self._memory // self._threads)
         slack = self._slack
+        if kept is not None:
+            kept.follow(centroids)
         if slack is None and self.engine == "numpy":
             slack = np.full(self.n_samples, -1, np.float32)
 
@@ -174,6 +178,7 @@ class ArraySource(Measured):
                 slack=None if slack is None else slack[start:stop],
                 around=self._around(start, stop),
                 bounds=bounds.part(start, stop) if is_numpy(self._xp) else None,
+                kept=kept and kept.part(start, stop),
                 scratch=scratch,
             )
 
@@ -192,9 +197,20 @@ class ArraySource(Measured):
         least = PRODUCTS // kernels.row_products(n_clusters, self.n_features)
         return self.visit(visit, rows=LONG, scratch=pool, least=max(least, 1), lean=True)
 
+    def _keep(self, n_clusters: int) -> Any:
+        """The rows in 8 bits, with room for so many centroids; None where that does not pay, or in a first step."""
+        if self._kept is None and self._sums is not None and self._in_place:
+            if kernels.worth_keeping(self.engine, self._X, n_clusters, self._memory):
+                self._multiple = kernels.strip_rows()
+                own = self.visit, self.host_block, self.rows, self.n_samples, self.frame
+                self._kept = kernels.keep_rows(*own, *self.bounds()) or False
+        if self._kept:
+            self._kept.make_room(n_clusters)
+        return self._kept or None
+
     def _follow(self, centroids: NDArray) -> bool:
         """Whether the next step, for `centroids`, is one with bounds."""
-        if self._bounded and self._limits.may_pay(*centroids.shape):
+        if not self._kept and self._bounded and self._limits.may_pay(*centroids.shape):
             with single_threaded_blas():
                 self._limits.follow(centroids, self.frame.scale, self.rows, self._in_place)
         return self._limits.wanted
@@ -215,10 +231,10 @@ class ArraySource(Measured):
         if sums.store.shape[1] != len(centroids) or self._follow(centroids):
             return Ahead(centroids, [])
         self._halfway = True
-        if self._bounded and self._limits.may_pay(*centroids.shape):
+        if not self._kept and self._bounded and self._limits.may_pay(*centroids.shape):
             iterations = min(iterations, UNTIL_BOUNDS)
-        own = centroids, self._labels, sums, stats.mean, iterations, tol()
-        ran = self._runner.run(*own, self._around(0, self.n_samples))
+        own, kept = (centroids, self._labels, sums, stats.mean, iterations, tol()), self._keep(len(centroids))
+        ran = self._runner.run(*own, self._around(0, self.n_samples), kept and kept.part(0, self.n_samples))
         self._halfway = False
         if ran.before is not None:
             self._follow(ran.before)  # so that the next look is at a single move
@@ -267,24 +283,6 @@ class ArraySource(Measured):
         """((n,) labels, and their `inertia`), as `assign` and `inertia` find them."""
         labels = self.assign(centroids)
         return labels, *self.inertia(centroids, labels)
-
-    def distances(self, centroids: NDArray) -> NDArray:
-        """(n, k) Euclidean distances sqrt(D), in the compute dtype."""
-        out = np.empty((self.n_samples, len(centroids)), self.dtype)
-
-        def visit(start: int, stop: int, scratch: dict) -> None:
-            kernels.all_distances(self.host_block(start, stop), centroids, out[start:stop], scratch, self.engine)
-
-        self.visit(visit, rows=self.long_visit)
-        return out
-
-    def own_distances(self, centroids: NDArray, labels: NDArray[np.int32]) -> NDArray[np.float64]:
-        """(n,) D of each row to the centroid of its label."""
-
-        def visit(i: int, j: int, scratch: dict) -> NDArray:
-            return kernels.own_distances(self.host_block(i, j), centroids, labels[i:j], scratch, self.engine)
-
-        return np.concatenate(self.visit(visit, rows=self.long_visit))
 
     def nearest(self, centroids: NDArray) -> tuple[Array, Array]:
         """((n,) labels, (n,) D of each row to the centroid of its label), as `assign` and `own_distances` find them."""

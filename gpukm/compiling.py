@@ -18,8 +18,8 @@ from gpukm.estimators import KMeans
 from gpukm.kernels import KINDS, compilations, compiled_folder, compiling, numba_works
 from gpukm.minibatch_kmeans import MiniBatchKMeans
 
-# Rows, features, clusters: as they are and sorted in boxes, and without bounds and with them.
-SHAPES = {"narrow": [(3000, 3, 8), (1 << 17, 3, 40)], "wide": [(3000, 16, 8), (3000, 16, 64)]}
+# Rows, features, clusters: as they are and sorted in boxes; without bounds, with them, and kept in 8 bits.
+SHAPES = {"narrow": [(3000, 3, 8), (1 << 17, 3, 40)], "wide": [(3000, 16, 8), (3000, 16, 64), (1 << 14, 96, 8)]}
 
 
 def compile_engine(
@@ -56,7 +56,8 @@ def compile_engine(
                 with compiling(kind):
                     for n, d, k in SHAPES[width]:
                         say(f"{dtype}, {n} x {d}, {k} clusters")
-                        _call_everything(np.random.default_rng(0).random((n, d)).astype(dtype), k)
+                        rows = np.random.default_rng(0).random((n, d))
+                        _call_everything((np.rint(255 * rows) if d > 16 else rows).astype(dtype), k)
     finally:
         del os.environ["GPUKM_ENGINE"]
         if before is not None:

@@ -174,6 +174,24 @@ class Measured(Blocks):
     def _w_max(self) -> float:
         return 1.0 if self.sample_weight is None else float(self.sample_weight.max())
 
+    def distances(self, centroids: NDArray) -> NDArray:
+        """(n, k) Euclidean distances sqrt(D), in the compute dtype."""
+        out = np.empty((self.n_samples, len(centroids)), self.dtype)
+
+        def visit(start: int, stop: int, scratch: dict) -> None:
+            kernels.all_distances(self.host_block(start, stop), centroids, out[start:stop], scratch, self.engine)
+
+        self.visit(visit, rows=self.long_visit)
+        return out
+
+    def own_distances(self, centroids: NDArray, labels: NDArray[np.int32]) -> NDArray[np.float64]:
+        """(n,) D of each row to the centroid of its label."""
+
+        def visit(i: int, j: int, scratch: dict) -> NDArray:
+            return kernels.own_distances(self.host_block(i, j), centroids, labels[i:j], scratch, self.engine)
+
+        return np.concatenate(self.visit(visit, rows=self.long_visit))
+
     @property
     def frame(self) -> kernels.Frame:
         """Shift and scale for the filters, about the middle of some rows: no result depends on it."""

@@ -29,6 +29,14 @@ int16_numba.pairs_pay = lambda: True
 rows = X.reshape(-1, 6)
 model = gpukm.KMeans(40, init=rows[:40], n_init=1, max_iter=5).fit(rows)
 print(model.inertia_.hex(), model.labels_.sum(), len(int16_numba.words_for(40, 6)[0]) > 0)
+from gpukm.array_source import ArraySource
+from gpukm.kernels import int8_numba, kept
+int8_numba.pairs_pay, kept.LEAST_VALUES, kept.LEAST_FEATURES = lambda: True, 0, 5
+rows = np.rint(rows * 40)
+source = ArraySource(rows, dtype=rows.dtype)
+for shift in (0, 3):
+    source.step(rows[:7] + np.float32(shift))
+print(source.labels.tobytes().hex()[:999], bool(source._kept))
 """
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gpukm import KMeans
 from gpukm.array_source import ArraySource
-from gpukm.exact import TINY, U32, margin
+from gpukm.exact import TINY
 from gpukm.kernels import Frame, Scorer
 
 pytest.importorskip("numba")
@@ -74,7 +74,7 @@ def test_the_bar_holds(seed, d, k, spread, far):
     counts = begun[near] + rounded @ ints[near].T
     assert np.abs(rounded).max() < 2**15 and np.abs(counts).max() < 2**31 and top_near <= top
     # Scores l_k, as low or as high as naming them can make them.
-    kappa = margin(d, U32)
+    kappa = int16.KAPPA
     lower = (centroids**2).sum(axis=1) * (0.5 - kappa) - rows @ centroids.T
     lower[:, near] = counts * unit
     slack = kappa * (1 + 40 * kappa) * lengths**2 + TINY

@@ -19,6 +19,7 @@ from gpukm.kernels.diffuse import diffuse
 from gpukm.kernels.engine import FEW, MANY, compilations, compiled_folder, cuda_works, engine_name, gpu, numba_works
 from gpukm.kernels.hashing import hash_rows, mix
 from gpukm.kernels.inertia import add_inertia, all_distances, own_distances
+from gpukm.kernels.kept import keep_rows, strip_rows, worth_keeping
 from gpukm.kernels.lloyd_step import lloyd_step, move_held
 from gpukm.kernels.potential import Potential
 from gpukm.kernels.potential_csr import PotentialCSR
@@ -62,6 +63,7 @@ __all__ = [
     "extremes",
     "gpu",
     "hash_rows",
+    "keep_rows",
     "lloyd_step",
     "missing",
     "mix",
@@ -76,6 +78,8 @@ __all__ = [
     "scores",
     "short_steps",
     "squared_distances_csr",
+    "strip_rows",
     "transfer_loop",
     "worth_arranging",
+    "worth_keeping",
 ]

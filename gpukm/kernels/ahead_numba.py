@@ -19,6 +19,7 @@ from gpukm.kernels.assign_numba import scratch_for
 from gpukm.kernels.bounds import NOTHING
 from gpukm.kernels.bounds_numba import keep_of
 from gpukm.kernels.boxes_numba import BLOCK, Boxes
+from gpukm.kernels.int8_numba import NOT_KEPT, pack_kept
 from gpukm.kernels.int16_numba import pack_words, words_for
 from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.lloyd_step_numba import changes_for, rows_at_once, step
@@ -105,7 +106,7 @@ def _merge(store, used, stores, tallies):
 
 @jit()
 def _run(
-    me, team, X, frame, margins, labels, weights, sums, centroids, mean, tol, states, found, packed, around, bounds, own
+    me, team, X, frame, margins, labels, weights, sums, centroids, mean, tol, states, found, packed, around, off, own
 ):
     """Iterate from `centroids`; returns (why it ended, iterations begun, limbs in use).
 
@@ -118,7 +119,7 @@ def _run(
     store, used, grid_scale, bits, units = sums
     operand, tiles, base, exact, words = packed
     records, counts, parts, terms, partials = found
-    nothing = np.empty(0, np.int64)
+    (bounds, kept), nothing = off, np.empty(0, np.int64)
     wider = kappa * (1 + 40 * kappa)
     i = 0
     while True:
@@ -129,7 +130,9 @@ def _run(
             if not longest < FARTHEST**2:
                 return RUNNING, i, used
             if len(words[0]):
-                pack_words(exact, shift, scale, typical, kappa, words)
+                pack_words(exact, shift, scale, typical, words)
+            if len(kept[0]):
+                pack_kept(exact, shift, scale, kept)
             bound[0] = np.float32(2 * wider * longest * (1 + 1e-6))
             board[DONE] = 0
             publish(board.ctypes.data + 8 * NEXT, 0)
@@ -144,7 +147,7 @@ def _run(
             limits = np.float32(20 * wider), bound[0], within, factor, tiny
             arguments = shift, scale, plain, tiles, base, exact, limits, boxes, operand, words
             some = X, block * rows, min((block + 1) * rows, len(X)), arguments, labels, weights
-            undecided, changed, limbs, _ = step(*some, *values, *bounds, around, nothing, *own)
+            undecided, changed, limbs, _ = step(*some, *values, *bounds, around, kept, nothing, *own)
             tallies[me, 0] += changed
             tallies[me, 1] += undecided
             tallies[me, 2] = max(tallies[me, 2], limbs)
@@ -214,6 +217,7 @@ class Runner:
         iterations: int,
         tol: float,
         around: tuple[NDArray[np.float32], NDArray[np.int32]] | None = None,
+        kept: tuple | None = None,
     ) -> Ran:
         """Up to `iterations` from `centroids`; `labels` (m,) and `sums` belong together and are brought up to date.
 
@@ -234,7 +238,7 @@ class Runner:
         found = np.zeros((size - 1, *sums.store.shape), np.int64), np.zeros((size, 3), np.int64)
         team = board, self._rows, self._blocks, *found, np.empty(1, np.float32)
         data = self._X, self._frame, self._margins, labels, self._weights, own, np.ascontiguousarray(centroids), mean
-        out = float(tol), states, self._found, self._packed, around, self._bounds
+        out = float(tol), states, self._found, self._packed, around, (self._bounds, NOT_KEPT if kept is None else kept)
 
         def member(me: int) -> Any:
             return _run(me, team, *data, *out, self._own[me])

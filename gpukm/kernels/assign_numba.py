@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from gpukm.kernels.bounds import DOWN, FARTHEST, NOTHING
 from gpukm.kernels.bounds_numba import keep_of, strip_limits, within
 from gpukm.kernels.boxes_numba import BLOCK, boxes_of, survivors, survivors_for, survivors_of_several
-from gpukm.kernels.int16_numba import MOST_UNITS, rounded_for, score_strip
+from gpukm.kernels.int8_numba import NOT_KEPT, score_kept
+from gpukm.kernels.int16_numba import KAPPA, MOST_UNITS, rounded_for, score_strip
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.narrow_numba import MOST, NUMBERS, ONE, SIDE, label_narrow
-from gpukm.kernels.pairs_numba import greatest_of_strip, lanes_left
+from gpukm.kernels.pairs_numba import copy_strip, greatest_of_strip, lanes_left
 from gpukm.kernels.settle_numba import add_square, settle, take_settled
 from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, pack_rows, pack_strip, readable, strip_for
 from gpukm.kernels.transpose_numba import QUAD, prefetch
@@ -56,7 +57,7 @@ def scratch_for(d: int, k: int) -> tuple:
 
 
 @jit(FUSED)
-def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, between, cluster, around, scratch):
+def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, between, cluster, around, kept, scratch):
     """Label the rows `first` to `last` of X (m, d) float32|float64; returns (how many had to be settled, `changed`).
 
     `packed` is `Packed.arguments`. The labels are written to `labels` (m,); or, where `changes` is not None but a row
@@ -65,10 +66,12 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
     rows of X that `first` and `last` count. Where `between` (k, k) is not empty, all rows had the label `cluster`, and
     centroids farther from that one than twice a row are left out. `around` is None or (boxes, as from `boxes_of`; the
     label of each BLOCK rows of X, -1 where they may differ: brought up to date); then `first` begins one of them, and
-    `keep` is None. Numba compiles what a None needs without the rest.
+    `keep` is None. `kept` is NOT_KEPT, or as from `int8_numba.KeptRows.part` and `first` a multiple of ROWS. Numba
+    compiles what a None needs without the rest.
     """
     shift, scale, plain, tiles, base, centroids, of_scores, boxes, operand, of_words = packed
     words, begins, own_part, far, terms = of_words
+    strips, kept_squares, kept_words, kept_begun, kept_own, kept_terms, _, _ = kept
     kappa20, most, factor, per_square, tiny = of_scores
     ((strip, waiting, scores), (rounded, begun, least)), (of_rows, numbers, settled), of_boxes, listed, narrow = scratch
     # Made here, so that the compiler knows that none of them is part of another.
@@ -84,7 +87,7 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
     until = readable(X, plain)
     ask, survived, waits, undecided, several = True, 0, 0, 0, 0
     few, left, beyond = False, k, FARTHEST
-    in_words, credit, longest, unit = False, 0, FAR, FAR
+    in_words, credit, longest, unit, of_strip = False, 0, FAR, FAR, FAR
     of_few, names, stored = narrow
     # Addresses, as to choose between arrays would count them in and out.
     of_all = operand.ctypes.data, base.ctypes.data, names.ctypes.data
@@ -96,8 +99,14 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
         sides, same = around
         share, united = boxes[3], 0
         _, at, bars, near_columns, near_low, near_high, numbered = of_boxes
+    exact_share = np.float32(1.01 * KAPPA / per_square)  # of what is allowed for roundings
+    has_words, has_kept = len(words) > 0, len(strips) > 0
     if keep is not None:
         limits, reach, drift, (half, less, off) = keep
+        has_kept &= len(rows) == 0
+    own_part, top = (kept_own, kept_terms[1]) if has_kept else (own_part, terms[3])
+    kept_at = strips.ctypes.data, kept_squares.ctypes.data, kept_words.ctypes.data, kept_begun.ctypes.data
+    kept_sizes = len(kept_words), strips.shape[1]
     start = first - ROWS
     while start + ROWS < last:
         start += ROWS
@@ -134,8 +143,11 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
                     for f in range(d):
                         of_few[0][j * d + f] = operand[z, f]
                     of_few[1][j], of_few[2][j] = base[z], z + ONE
+        in_bytes = has_kept and credit >= 0
         if keep is not None and len(rows):
             fill_listed(X, packed, rows, start, count, strip, place)
+        elif in_bytes:
+            pass
         elif start + ROWS <= until:
             at_row = X.ctypes.data + X.itemsize * d * start
             if around is not None:  # boxes that are passed over make the processor lose track
@@ -166,7 +178,10 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
             best[:] = FAR
             second[:] = FAR
             label[:] = 0
-            square_strip(strip.ctypes.data, operand.ctypes.data + 4 * d * k, squares.ctypes.data, d)
+            if in_bytes:
+                copy_strip(kept_at[1] + 4 * start, squares.ctypes.data)
+            else:
+                square_strip(strip.ctypes.data, operand.ctypes.data + 4 * d * k, squares.ctypes.data, d)
             if keep is not None:
                 few = len(between) > 0
                 if few:
@@ -178,14 +193,20 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
                     left, beyond = within(between[cluster], radius, listed)
                     listed[left : left + GROUP] = k
                     beyond = beyond - radius if left < k else FARTHEST
-            in_words = len(words) > 0 and not few and credit >= 0
-            if in_words:
+            in_words = in_bytes or (has_words and not has_kept and not few and credit >= 0)
+            if in_bytes:
+                unit, of_strip = kept_terms[0], np.float32(0)
+            elif in_words:
                 longest = max(np.sqrt(greatest_of_strip(squares.ctypes.data)), terms[0])
                 unit = longest * terms[1]
                 in_words = longest < FAR_OFF and terms[4] < MOST_UNITS * unit
+                of_strip = terms[2] * longest * longest
             credit = min(credit + (SPARED if in_words else 1), ROWS)  # each row left open costs one, below
             to_listed, n_listed = listed.ctypes.data, left if few else 0
-            if in_words:
+            if in_bytes:
+                own_strip = kept_at[0] + 2 * kept_sizes[1] * start
+                score_kept(own_strip, unit, kept_at[2], kept_at[3], least.ctypes.data, *kept_sizes, *found_at)
+            elif in_words:
                 sizes = len(words), words.shape[1]
                 score_strip(strip.ctypes.data, longest, unit, *words_at, *sizes, *found_at)
                 to_listed, n_listed = far.ctypes.data, far[k + GROUP]
@@ -198,9 +219,9 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
                 score_listed(strip.ctypes.data, *own, *found_at, to_listed + 4 * g, d)
             several = 0
             if in_words:
-                of_strip = terms[2] * longest * longest + np.float32(2 * GROUP) * unit + terms[3]
+                of_strip += np.float32(2 * GROUP) * unit + top
                 own_bars = second.ctypes.data, best.ctypes.data, squares.ctypes.data
-                several = lanes_left(*own_bars, per_square, tiny, of_strip)
+                several = lanes_left(*own_bars, per_square, tiny, exact_share, of_strip)
             else:
                 for i in range(ROWS):  # not count: a few vectors, then; the last row is in all lanes that have none
                     squares[i] = squares[i] * per_square + tiny
@@ -227,7 +248,7 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
             i = lowest_bit(several)
             several &= several - 1
             if in_words:  # not the greatest of all centroids' shares, but its own
-                best[i] -= (terms[3] - own_part[label[i]]) * DOWN
+                best[i] -= (top - own_part[label[i]]) * DOWN
             if i < count and (not in_words or second[i] <= best[i]):
                 undecided += 1
                 credit -= in_words
@@ -249,6 +270,8 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
                 if changes is not None:
                     label[i] = labels[row]  # until it is settled
                 open_rows[waits], threshold[waits] = row, best[i]
+                if in_words:
+                    threshold[waits] += squares[i]  # as scores in float32 err by more
                 for f in range(d):
                     waiting[f, waits] = np.float32((np.float64(X[row, f]) - shift[f]) * scale)
                 waits += 1
@@ -293,4 +316,5 @@ def assign(X: NDArray, packed: Packed, labels: NDArray[np.int32]) -> int:
     rows, around = (X, IN_ORDER, 0, len(X)), None
     if packed.boxes.asked and len(packed.centroids) >= LEAST_CENTROIDS:
         around = boxes_of(X, packed.shift, packed.scale), np.full(-(-len(X) // BLOCK), -1, np.int32)
-    return int(assign_rows(*rows, packed.arguments, labels, None, 0, keep, NOTHING, -1, around, scratch)[0])
+    nothing = NOTHING, -1, around, NOT_KEPT
+    return int(assign_rows(*rows, packed.arguments, labels, None, 0, keep, *nothing, scratch)[0])

@@ -16,17 +16,19 @@ most N M / 2: together less than 2^31. Partial sums may wrap around: integers do
 is taken off scores (o_k / 2, below) counts less than MOST_UNITS, or the strip is scored in float32.
 
 *Error.* x' is (r / N) X but for (r / N) sqrt(d)/2 in length, and c'_k is q C_k but for e_k, which is measured. So
-x'.c'_k is (r q / N) X.C_k but for r h_k, with h_k = sqrt(d)/2 (|c'_k| + e_k) / N + e_k (1 + 2^-11). Roundings to
-float32 are within 8u (|x'|^2 + |c'_k|^2), which kappa covers, as D's own are; to cut |c'_k|^2 / 2 to an integer and to
-name a score takes GROUP units. For any tau, r h_k <= (tau r^2 + h_k^2 / tau) / 2. Half of o_k = h_k^2 / tau +
-2 kappa |c'_k|^2 is taken off the score: l_k = s_k - o_k / 2, as is done in float32 with h_k = 0; let b have the least.
-Then k can have D no greater than b's only if
+x'.c'_k is (r q / N) X.C_k but for r h_k, with h_k = sqrt(d)/2 (|c'_k| + e_k) / N + e_k (1 + 2^-11). Sums are exact:
+what is rounded to float32, the row, the score and the bar, is within 6u (|x'|^2 + |c'_k|^2) of what it should be,
+whatever d, and kappa is KAPPA here, 16u, which covers D's own roundings, too. To cut |c'_k|^2 / 2 to an integer and to
+name a score takes GROUP units. For any tau, r h_k <= (tau r^2 + h_k^2 / tau) / 2. Half of o_k = h_k^2 / tau + 2 kappa
+|c'_k|^2 is taken off the score: l_k = s_k - o_k / 2, as is done in float32 with h_k = 0; let b have the least. Then k
+can have D no greater than b's only if
 
     l_k <= l_b + tau r^2 + kappa' |x'|^2 + 2 GROUP r q / N + o_b + TINY.
 
-tau is about h / r of most. What is left open is scored again in float32 (`settle`), where that bar holds, too: b's
-score cannot truly be above it. Rows whose distances differ by less, of what there are many among image patches, would
-all be scored twice: `assign_rows` goes back to float32 where many are left open.
+tau is about h / r of most. What is left open is scored again in float32 (`settle`), where that bar holds, too, once it
+allows for the roundings of scores in float32: b's score cannot truly be above it. Rows whose distances differ by less,
+of what there are many among image patches, would all be scored twice: `assign_rows` goes back to float32 where many are
+left open.
 """
 
 import numpy as np
@@ -40,6 +42,7 @@ from gpukm.kernels.transpose_numba import QUAD
 from gpukm.kernels.vectors_numba import GROUP, ROWS
 
 N, M = 26700, 53400
+KAPPA = margin(4, U32)
 FARTHER = 4  # times as long as most: such a centroid is far
 LEAST_CENTROIDS = 32  # with fewer, rounding a row costs what it spares
 MOST = 1 << 14  # features
@@ -69,7 +72,7 @@ def rounded_for(d: int, k: int) -> tuple[NDArray[np.int32], NDArray[np.int32], N
 
 
 @jit()
-def pack_words(centroids, shift, scale, typical, kappa, packed):
+def pack_words(centroids, shift, scale, typical, packed):
     """Round the `centroids` (k, d) float64, where most rows are about `typical` long; `packed` is from `words_for`."""
     words, begins, own, far, terms = packed
     k, d = centroids.shape
@@ -105,7 +108,7 @@ def pack_words(centroids, shift, scale, typical, kappa, packed):
             apart += (c - q * rounded) ** 2
         e = np.sqrt(apart)
         h = 0.0 if is_far else 0.5 * np.sqrt(d) * (np.sqrt(squares) + e) / N + e
-        o = (h * h / tau + 2 * kappa * squares) * (1 + 2.0**-8)
+        o = (h * h / tau + 2 * KAPPA * squares) * (1 + 2.0**-8)
         own[j] = np.float32(o)
         begins[j] = FAR if is_far else np.float32(0.5 * (squares - o))
         top, top_near = max(top, o), top_near if is_far else max(top_near, o)
@@ -117,7 +120,7 @@ def packed_words(centroids: NDArray[np.float64], shift: NDArray, scale: float, t
     k, d = centroids.shape
     packed = words_for(k, d)
     if len(packed[0]):
-        pack_words(centroids, shift, scale, typical, margin(d, U32), packed)
+        pack_words(centroids, shift, scale, typical, packed)
     return packed
 
 

@@ -33,6 +33,7 @@ def lloyd_step(
     slack: NDArray[np.float32] | None = None,
     bounds: Part | None = None,
     around: tuple[NDArray[np.float32], NDArray[np.int32]] | None = None,
+    kept: tuple | None = None,
     scratch: dict,
 ) -> tuple[int, int, int]:
     """Label a block and bring `sums` along; `move_held` has to follow the last block.
@@ -45,6 +46,7 @@ def lloyd_step(
     slack : (m,) float32 from ``scorer.frame.slack``, for the reference engine, written where it is -1; or None
     bounds : what is known of the rows from steps before, and written for those that this one looks at; or None
     around : for the Numba engine, the boxes around the rows and the labels of those that have one; see `assign_rows`
+    kept : for the Numba engine, a copy of the rows in 8 bits, as from `kept.KeptRows.part`
 
     Returns
     -------
@@ -54,7 +56,7 @@ def lloyd_step(
     if scorer.packed is not None:
         from gpukm.kernels.lloyd_step_numba import lloyd_step as fused
 
-        return fused(X, scorer.packed, labels, sums, weights, bounds, around, scratch)
+        return fused(X, scorer.packed, labels, sums, weights, bounds, around, kept, scratch)
     m, d = X.shape
     new_labels = buffer(scratch, "new labels", (1, m), np.int32)[0]
     found = bounds.open_rows(labels) if bounds is not None and bounds.known else None

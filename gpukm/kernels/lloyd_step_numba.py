@@ -13,6 +13,7 @@ from gpukm.kernels.assign_numba import assign_rows, scratch_for
 from gpukm.kernels.bounds import MOST_OPEN, NOTHING, Part
 from gpukm.kernels.bounds_numba import keep_of
 from gpukm.kernels.boxes_numba import BLOCK
+from gpukm.kernels.int8_numba import NOT_KEPT
 from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.strips_numba import Packed
 
@@ -60,7 +61,7 @@ def _by_cluster(rows, labels, k, reach):
 
 @jit()
 def step(
-    X, begin, end, packed, labels, weights, scale, bits, store, keep, between, known, around, found, changes, scratch
+    X, begin, end, packed, labels, weights, scale, bits, store, keep, between, known, around, kept, found, changes, own
 ):
     """Label the rows `begin` to `end` of X and move those that changed; returns (undecided, moved, limbs, standing).
 
@@ -84,12 +85,12 @@ def step(
                 for cluster in range(max(len(between), 1)):
                     first, last = (begins[cluster], begins[cluster + 1]) if near else (zero, count)
                     some = X, order, first, last, packed, labels, changes, changed
-                    settled, changed = assign_rows(*some, keep, between, cluster, around, scratch)
+                    settled, changed = assign_rows(*some, keep, between, cluster, around, kept, own)
                     undecided += settled
                 count = 0
         if count:
             all_rows = X, found[:0], start, stop, packed, labels, changes, changed
-            settled, changed = assign_rows(*all_rows, keep, between, zero, around, scratch)
+            settled, changed = assign_rows(*all_rows, keep, between, zero, around, kept, own)
             undecided += settled
         used = max(used, move_rows(X, changes, changed, weights, labels, scale, bits, store))
         moved += changed
@@ -114,6 +115,7 @@ def lloyd_step(
     weights: NDArray[np.float64] | None,
     bounds: Part | None,
     around: tuple[NDArray[np.float32], NDArray[np.int32]] | None,
+    kept: tuple | None,
     scratch: dict,
 ) -> tuple[int, int, int]:
     """See `gpukm.kernels.lloyd_step`; the interpreter's lock is released."""
@@ -129,6 +131,7 @@ def lloyd_step(
     own = found, changes, scratch_for(X.shape[1], len(packed.centroids))
     exact = w, scale, bits, sums.store
     rows = X, 0, len(X), packed.arguments, labels
-    undecided, moved, used, standing = step(*rows, *exact, keep, between, known, around, *own)
+    copies = NOT_KEPT if kept is None else kept
+    undecided, moved, used, standing = step(*rows, *exact, keep, between, known, around, copies, *own)
     sums.used = max(sums.used, used)
     return moved, undecided, standing

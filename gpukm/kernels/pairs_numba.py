@@ -12,6 +12,7 @@ from numba.core import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
+from gpukm.kernels.transpose_numba import _prefetch
 from gpukm.kernels.vectors_numba import (
     _F32,
     _FLOATS,
@@ -93,6 +94,50 @@ def round_strip(typing: Any, rows: Any, factor: Any, out: Any, pairs: Any) -> An
     return types.void(types.int64, types.float32, types.int64, types.int64), emit
 
 
+def _score(builder: Any, arguments: list[Any], narrow: bool) -> None:
+    """What `score_words` does, and, where rows are `narrow`, `score_bytes`."""
+    rows, words, begun, best, second, label, first, pairs = arguments
+    size = 2 if narrow else 4
+
+    def pair_of(features: Any, p: int) -> Any:
+        if not narrow:
+            return _load(builder, features, 4 * LANES * p, _INTS)
+        both = _load(builder, features, 2 * LANES * p, ir.VectorType(ir.IntType(16), LANES))
+        both = builder.bitcast(both, ir.VectorType(ir.IntType(8), 2 * LANES))
+        return builder.bitcast(builder.sext(both, _PAIRS), _INTS)
+
+    def add(i: Any, sums: list[Any]) -> list[Any]:
+        features, own = _at(builder, rows, i, size * ROWS), _at(builder, words, i, 4 * GROUP)
+        vectors = [pair_of(features, p) for p in range(PANELS)]
+        if narrow:  # the rows that come next: only the first group waits for memory, then
+            later = builder.add(features, builder.mul(pairs, _I64(size * ROWS)))
+            for line in range(0, size * ROWS, 64):
+                _prefetch(builder, builder.add(later, _I64(line)))
+        longer = []
+        for u in range(GROUP):
+            factor = _splat(builder, _load(builder, own, 4 * u, _I32), _INTS)
+            for p in range(PANELS):
+                longer.append(builder.add(sums[PANELS * u + p], _pair_products(builder, vectors[p], factor)))
+        return longer
+
+    def less(a: Any, b: Any) -> Any:
+        return builder.select(builder.icmp_signed("<", a, b), a, b)
+
+    starts = [_splat(builder, _load(builder, begun, 4 * u, _I32), _INTS) for u in range(GROUP) for _ in range(PANELS)]
+    scores, name = _counted(builder, starts, 1, pairs, add), _splat(builder, first, _INTS)
+    for p in range(PANELS):
+        at = 4 * LANES * p
+        before, runner_up = _load(builder, best, at, _INTS), _load(builder, second, at, _INTS)
+        least = before
+        for u in range(GROUP):
+            score = builder.or_(builder.and_(scores[PANELS * u + p], _integers(-GROUP)), _integers(u))
+            loser = builder.select(builder.icmp_signed(">", score, least), score, least)
+            runner_up, least = less(loser, runner_up), less(score, least)
+        winner = builder.select(builder.icmp_signed("!=", least, before), name, _load(builder, label, at, _INTS))
+        for value, address in ((least, best), (runner_up, second), (winner, label)):
+            _store(builder, value, address, at)
+
+
 @intrinsic
 def score_words(
     typing: Any, rows: Any, words: Any, begun: Any, best: Any, second: Any, label: Any, first: Any, pairs: Any
@@ -103,42 +148,25 @@ def score_words(
     products are added, `best` and `second` (ROWS,), whose lowest bits say which of a GROUP it was, and `label` (ROWS,),
     the `first` of that.
     """
-    signature = types.void(*[types.int64] * 6, types.int32, types.int64)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        rows, words, begun, best, second, label, first, pairs = arguments
-
-        def add(i: Any, sums: list[Any]) -> list[Any]:
-            features, own = _at(builder, rows, i, 4 * ROWS), _at(builder, words, i, 4 * GROUP)
-            vectors = [_load(builder, features, 4 * LANES * p, _INTS) for p in range(PANELS)]
-            longer = []
-            for u in range(GROUP):
-                factor = _splat(builder, _load(builder, own, 4 * u, _I32), _INTS)
-                for p in range(PANELS):
-                    longer.append(builder.add(sums[PANELS * u + p], _pair_products(builder, vectors[p], factor)))
-            return longer
-
-        def less(a: Any, b: Any) -> Any:
-            return builder.select(builder.icmp_signed("<", a, b), a, b)
-
-        starts = [
-            _splat(builder, _load(builder, begun, 4 * u, _I32), _INTS) for u in range(GROUP) for _ in range(PANELS)
-        ]
-        scores, name = _counted(builder, starts, 1, pairs, add), _splat(builder, first, _INTS)
-        for p in range(PANELS):
-            at = 4 * LANES * p
-            before, runner_up = _load(builder, best, at, _INTS), _load(builder, second, at, _INTS)
-            least = before
-            for u in range(GROUP):
-                score = builder.or_(builder.and_(scores[PANELS * u + p], _integers(-GROUP)), _integers(u))
-                loser = builder.select(builder.icmp_signed(">", score, least), score, least)
-                runner_up, least = less(loser, runner_up), less(score, least)
-            winner = builder.select(builder.icmp_signed("!=", least, before), name, _load(builder, label, at, _INTS))
-            for value, address in ((least, best), (runner_up, second), (winner, label)):
-                _store(builder, value, address, at)
+        _score(builder, arguments, False)
         return context.get_dummy_value()
 
-    return signature, emit
+    return types.void(*[types.int64] * 6, types.int32, types.int64), emit
+
+
+@intrinsic
+def score_bytes(
+    typing: Any, rows: Any, words: Any, begun: Any, best: Any, second: Any, label: Any, first: Any, pairs: Any
+) -> Any:
+    """`score_words` for rows in pairs of int8."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _score(builder, arguments, True)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6, types.int32, types.int64), emit
 
 
 @intrinsic
@@ -193,6 +221,18 @@ def forget_strip(typing: Any, found: Any) -> Any:
 
 
 @intrinsic
+def copy_strip(typing: Any, values: Any, out: Any) -> Any:
+    """Copy ROWS float32 from one address to another."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        for at in range(0, 4 * ROWS, 4 * LANES):
+            _store(builder, _load(builder, arguments[0], at, _FLOATS), arguments[1], at)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), emit
+
+
+@intrinsic
 def greatest_of_strip(typing: Any, values: Any) -> Any:
     """The greatest of ROWS float32 at the address `values`, none of them negative or NaN."""
 
@@ -208,25 +248,28 @@ def greatest_of_strip(typing: Any, values: Any) -> Any:
 
 
 @intrinsic
-def lanes_left(typing: Any, second: Any, best: Any, squares: Any, per_square: Any, tiny: Any, of_strip: Any) -> Any:
+def lanes_left(
+    typing: Any, second: Any, best: Any, squares: Any, per_square: Any, tiny: Any, share: Any, of_strip: Any
+) -> Any:
     """Which of ROWS rows may have a nearer centroid than the `best`, as bits; that is raised to the bar they pass.
 
-    Addresses of float32 (ROWS,). A row's part of the bar is its square times `per_square` plus `tiny`, which replaces
-    the square, that of all rows is `of_strip`.
+    Addresses of float32 (ROWS,). A row's square times `per_square` plus `tiny` replaces the square; its part of the
+    bar is a `share` of that, that of all rows `of_strip`.
     """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         second, best, squares, *terms = arguments
         multiply_add, bits = _fma(builder, _FLOATS), _I64(0)
-        per_square, tiny, of_strip = (_splat(builder, term, _FLOATS) for term in terms)
+        per_square, tiny, share, of_strip = (_splat(builder, term, _FLOATS) for term in terms)
         for lane in range(0, ROWS, LANES):
             own = _load(builder, squares, 4 * lane, _FLOATS)
             slack = builder.call(multiply_add, [own, per_square, tiny])
-            bar = builder.fadd(_load(builder, best, 4 * lane, _FLOATS), builder.fadd(slack, of_strip))
+            part = builder.call(multiply_add, [slack, share, of_strip])
+            bar = builder.fadd(_load(builder, best, 4 * lane, _FLOATS), part)
             _store(builder, slack, squares, 4 * lane)
             _store(builder, bar, best, 4 * lane)
             left = builder.fcmp_ordered("<=", _load(builder, second, 4 * lane, _FLOATS), bar)
             bits = builder.or_(bits, builder.shl(_bits(builder, left), _I64(lane)))
         return bits
 
-    return types.int64(*[types.int64] * 3, *[types.float32] * 3), emit
+    return types.int64(*[types.int64] * 3, *[types.float32] * 4), emit

@@ -210,17 +210,20 @@ def extremes_narrow(typing: Any, rows: Any, blocks: Any, lows: Any, highs: Any, 
     return types.void(*[types.int64] * 5), emit
 
 
+def _prefetch(builder: Any, address: Any) -> None:
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+    function = get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    flags = [ir.Constant(_I32, value) for value in (0, 2, 1)]  # read, second level, data
+    builder.call(function, [builder.inttoptr(address, byte), *flags])
+
+
 @intrinsic
 def prefetch(typing: Any, address: Any) -> Any:
     """Ask for the cache line at `address`, in the second-level cache; an address outside the data does no harm."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        byte = ir.IntType(8).as_pointer()
-        name = "llvm.prefetch.p0"
-        kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
-        function = get_or_insert_function(builder.module, kind, name)
-        flags = [ir.Constant(_I32, value) for value in (0, 2, 1)]  # read, second level, data
-        builder.call(function, [builder.inttoptr(arguments[0], byte), *flags])
+        _prefetch(builder, arguments[0])
         return context.get_dummy_value()
 
     return types.void(types.int64), emit
