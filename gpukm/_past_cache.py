@@ -4,6 +4,7 @@ What the cache keeps of such a file is gone before the next pass asks for it, an
 more time than to read it: time that the computation beside it lacks.
 """
 
+import mmap
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -20,9 +21,16 @@ def past_cache(path: str | os.PathLike, size: int) -> BinaryIO | None:
     if not hasattr(os, "O_DIRECT") or size <= _available():
         return None
     try:
-        return open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_DIRECT))
+        file = open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_DIRECT))
     except OSError:
         return None
+    try:
+        file.readinto(mmap.mmap(-1, PAGE))  # not all that open it so read it so
+        file.seek(0)
+    except OSError:
+        file.close()
+        return None
+    return file
 
 
 def _available() -> int:

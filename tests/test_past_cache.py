@@ -123,7 +123,7 @@ def test_memory_is_what_linux_says():
 
 
 def test_file_systems_that_cannot(opened, tmp_path, monkeypatch):
-    """They refuse when the file is opened: it is read as ever."""
+    """They refuse when the file is opened, or read: it is read as ever."""
     plain = os.open
 
     def refuse(path, flag, *rest, **named):
@@ -131,9 +131,13 @@ def test_file_systems_that_cannot(opened, tmp_path, monkeypatch):
             raise OSError(errno.EINVAL, "Invalid argument", path)
         return plain(path, flag, *rest, **named)
 
-    monkeypatch.setattr(os, "open", refuse)
     X = rows_of(3000, 7)
     np.save(tmp_path / "X.npy", X)
+    with monkeypatch.context() as odd:  # what is no page cannot be read
+        odd.setattr(_past_cache, "PAGE", 100)
+        assert past_cache(tmp_path / "X.npy", 1 << 62) is None
+        np.testing.assert_array_equal(all_rows(tmp_path / "X.npy", 700), X)
+    monkeypatch.setattr(os, "open", refuse)
     np.testing.assert_array_equal(all_rows(tmp_path / "X.npy", 700), X)
     monkeypatch.delattr(os, "O_DIRECT")
     np.testing.assert_array_equal(all_rows(tmp_path / "X.npy", 700), X)
