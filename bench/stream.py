@@ -6,8 +6,8 @@ python bench/stream.py [--gib 20] [--max-memory 256] [--rounds 3] [--threads 2] 
 For each shape a .npy file of `--gib` GiB is made (and removed at the end). One pass, a Lloyd step, is timed three ways,
 in turn: *read*, the chunks are read and thrown away; *compute*, the same number of chunks is computed with, all of them
 one and the same array in memory; *both*, the pass as a fit makes it. Before each pass the file's pages are dropped from
-the system's cache, so that reading means the disk (`--keep-cache` leaves them: of a file larger than memory most are
-gone before they are read again, and dropping them has a price of its own). Overlap is good where *both* takes little
+the system's cache, so that reading means the disk (`--keep-cache` leaves them: a file larger than memory is
+read past the cache anyway, and dropping pages has a price of its own). Overlap is good where *both* takes little
 longer than the longer of the other two; it cannot take less than the processors' time of both, shared among them
 ("cpu" in the results). Disks of virtual machines may vary threefold from round to round. Then a process of its own fits
 the file; what is resident may grow by max_memory and by what is kept for each row: 12 bytes during the iterations, 4
