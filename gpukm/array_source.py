@@ -147,8 +147,7 @@ class ArraySource(Measured):
         grid, bounds = self.grid, self._limits
         sums = sums_like(grid, k) if self._sums is None else self._sums
         sums.grid = grid  # more may be known of it by now
-        kept = self._keep(k)
-        bounded = self._follow(centroids)
+        bounded, kept = self._follow(centroids), self._kept or None
         if self._runner is not None and not bounded:
             own = centroids, self._labels, sums, np.zeros(self.n_features), 1, -1.0
             ran = self._runner.run(*own, self._around(0, self.n_samples), kept and kept.part(0, self.n_samples))
@@ -197,20 +196,21 @@ class ArraySource(Measured):
         least = PRODUCTS // kernels.row_products(n_clusters, self.n_features)
         return self.visit(visit, rows=LONG, scratch=pool, least=max(least, 1), lean=True)
 
-    def _keep(self, n_clusters: int) -> Any:
-        """The rows in 8 bits, with room for so many centroids; None where that does not pay, or in a first step."""
+    def _keep(self, n_clusters: int) -> None:
+        """Copy the rows in 8 bits where that pays, but not for a first step; make room for so many centroids there."""
         if self._kept is None and self._sums is not None and self._in_place:
             if kernels.worth_keeping(self.engine, self._X, n_clusters, self._memory):
                 self._multiple = kernels.strip_rows()
                 own = self.visit, self.host_block, self.rows, self.n_samples, self.frame
                 self._kept = kernels.keep_rows(*own, *self.bounds()) or False
         if self._kept:
+            self._bounded = False  # reading it costs less than they do
             self._kept.make_room(n_clusters)
-        return self._kept or None
 
     def _follow(self, centroids: NDArray) -> bool:
-        """Whether the next step, for `centroids`, is one with bounds."""
-        if not self._kept and self._bounded and self._limits.may_pay(*centroids.shape):
+        """Get ready for a step with `centroids`; whether it is one with bounds."""
+        self._keep(len(centroids))
+        if self._bounded and self._limits.may_pay(*centroids.shape):
             with single_threaded_blas():
                 self._limits.follow(centroids, self.frame.scale, self.rows, self._in_place)
         return self._limits.wanted
@@ -231,9 +231,9 @@ class ArraySource(Measured):
         if sums.store.shape[1] != len(centroids) or self._follow(centroids):
             return Ahead(centroids, [])
         self._halfway = True
-        if not self._kept and self._bounded and self._limits.may_pay(*centroids.shape):
+        if self._bounded and self._limits.may_pay(*centroids.shape):
             iterations = min(iterations, UNTIL_BOUNDS)
-        own, kept = (centroids, self._labels, sums, stats.mean, iterations, tol()), self._keep(len(centroids))
+        own, kept = (centroids, self._labels, sums, stats.mean, iterations, tol()), self._kept or None
         ran = self._runner.run(*own, self._around(0, self.n_samples), kept and kept.part(0, self.n_samples))
         self._halfway = False
         if ran.before is not None:

@@ -167,10 +167,11 @@ class NpyRows(RowReader):
                 read_npy_header(file, self._header.header_bytes + self._header.data_bytes, self.name)
             for first in range(start if self.seekable else 0, n, rows):
                 place = self._header.header_bytes + first * row_bytes
-                block = buffers.take(min(rows, n - first), d, self._header.dtype, place % unit)
+                lead = place % unit
+                block = buffers.take(min(rows, n - first), d, self._header.dtype, lead)
                 if self.seekable:
-                    file.seek(place - place % unit)
-                self._fill(file, block, first, place % unit, unit)
+                    file.seek(place - lead)
+                self._fill(file, block, first, lead, unit)
                 if first + len(block) > start:
                     yield block[max(start - first, 0) :]
 

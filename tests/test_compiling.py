@@ -5,11 +5,12 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from gpukm import _commands, compiling
+from gpukm import KMeans, _commands, compiling
 from gpukm.cli import main
-from gpukm.kernels import KINDS, background
+from gpukm.kernels import KINDS, background, worth_keeping
 
 pytest.importorskip("numba")
 
@@ -30,6 +31,8 @@ with compilations() as compiled:
             model.predict(X), model.transform(X[:3000]), model.score(X)
             MiniBatchKMeans(k, random_state=0, max_iter=1).fit(X)
         KMeans(k, random_state=0, max_iter=3).fit(X.T.copy().T)
+    for dtype in (np.float32, np.float64):
+        KMeans(9, random_state=0, max_iter=3).fit(np.rint(9 * rng.random((9000, 120))).astype(dtype))
 print(sorted(set(compiled)))
 """
 
@@ -53,6 +56,13 @@ def test_nothing_is_left_to_compile(capsys):
     assert main(["compile", "--quiet"]) == 0
     again = capsys.readouterr()
     assert re.fullmatch(r"compiled 0 functions in \d+ s, kept in \S+numba-\w+\n", again.out) and not again.err
+
+
+def test_the_copy_in_8_bits_is_compiled_too(monkeypatch):
+    """One of the shapes is large enough for it, where the processor has what it needs."""
+    monkeypatch.setattr("gpukm.kernels.int8_numba.pairs_pay", lambda: True)
+    shapes = [(np.empty((n, d), np.float32), k) for n, d, k in compiling.SHAPES["wide"]]
+    assert [worth_keeping("numba", X, k, KMeans(k).max_memory) for X, k in shapes] == [False, False, True]
 
 
 def test_the_engine_that_was_asked_for_stays(monkeypatch):

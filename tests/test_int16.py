@@ -5,13 +5,14 @@ from importlib import import_module
 import numpy as np
 import oracle
 import pytest
+from blobs import draw, in_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpukm import KMeans
 from gpukm.array_source import ArraySource
 from gpukm.exact import TINY
-from gpukm.kernels import Frame, Scorer
+from gpukm.kernels import Scorer
 
 pytest.importorskip("numba")
 int16 = import_module("gpukm.kernels.int16_numba")
@@ -27,22 +28,8 @@ def everywhere(monkeypatch):
 
 def framed(X, C):
     """(rows and centroids in the frame, float64; the centroids packed)."""
-    centre = X.mean(axis=0, dtype=np.float64).astype(X.dtype)
-    scatter = float(((X - centre.astype(np.float64)) ** 2).sum(axis=1).mean())
-    frame = Frame.of(X.min(axis=0).astype(float), X.max(axis=0).astype(float), centre, scatter, len(C))
-    packed = Scorer.of(frame, C, "numba").packed
-    rows, centroids = ((A.astype(np.float64) - frame.shift) * frame.scale for A in (X, C))
-    return rows, centroids, packed
-
-
-def draw(rng, n, d, k, spread, far):
-    """Rows and centroids; some centroids may be far, some rows, too."""
-    C = (rng.standard_normal((k, d)) * spread).astype(np.float32)
-    X = (C[rng.integers(0, k, n)] + rng.standard_normal((n, d))).astype(np.float32)
-    if far:
-        C[rng.integers(0, k, 2)] *= 50
-        X[rng.integers(0, n, 2)] *= 1000
-    return X, C
+    frame, *both = in_frame(X, C)
+    return *both, Scorer.of(frame, C, "numba").packed
 
 
 @settings(max_examples=60, deadline=None)

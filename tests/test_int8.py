@@ -5,14 +5,14 @@ from importlib import import_module
 import numpy as np
 import oracle
 import pytest
+from blobs import draw, in_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_int16 import draw
 
 from gpukm import KMeans
 from gpukm.array_source import ArraySource
 from gpukm.exact import TINY
-from gpukm.kernels import Frame, kept
+from gpukm.kernels import kept
 
 pytest.importorskip("numba")
 int8 = import_module("gpukm.kernels.int8_numba")
@@ -37,14 +37,14 @@ def pixels(X):
 
 def kept_rows(X, C):
     """(the copy, ready for the centroids; rows and centroids in the frame, float64)."""
-    low, high = X.min(axis=0).astype(float), X.max(axis=0).astype(float)
-    centre = X.mean(axis=0, dtype=np.float64).astype(X.dtype)
-    scatter = float(((X - centre.astype(np.float64)) ** 2).sum(axis=1).mean())
-    frame = Frame.of(low, high, centre, scatter, len(C))
-    copy = int8.KeptRows(len(X), frame, low, high - low, 2.0 ** np.ceil(np.log2((high - low).max() / 255)))
+    frame, *both = in_frame(X, C)
+    low = X.min(axis=0).astype(float)
+    ranges = X.max(axis=0).astype(float) - low
+    copy = int8.KeptRows(len(X), frame, low, ranges, 2.0 ** np.ceil(np.log2(ranges.max() / 255)))
     copy.finish([copy.keep(X, 0)])
+    copy.make_room(len(C))
     copy.follow(C)
-    return copy, *((A.astype(np.float64) - frame.shift) * frame.scale for A in (X, C))
+    return copy, *both
 
 
 def unpacked(copy, n, d, k):

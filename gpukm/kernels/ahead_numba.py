@@ -106,7 +106,7 @@ def _merge(store, used, stores, tallies):
 
 @jit()
 def _run(
-    me, team, X, frame, margins, labels, weights, sums, centroids, mean, tol, states, found, packed, around, off, own
+    me, team, X, frame, margins, labels, weights, sums, centroids, mean, tol, states, found, packed, around, known, own
 ):
     """Iterate from `centroids`; returns (why it ended, iterations begun, limbs in use).
 
@@ -119,7 +119,7 @@ def _run(
     store, used, grid_scale, bits, units = sums
     operand, tiles, base, exact, words = packed
     records, counts, parts, terms, partials = found
-    (bounds, kept), nothing = off, np.empty(0, np.int64)
+    (bounds, kept), nothing = known, np.empty(0, np.int64)
     wider = kappa * (1 + 40 * kappa)
     i = 0
     while True:

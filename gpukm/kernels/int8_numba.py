@@ -185,8 +185,7 @@ class KeptRows:
             self._packed = words, begun, np.empty(n_clusters, np.float32), np.empty(2, np.float32)
 
     def follow(self, centroids: NDArray) -> None:
-        """The next step is for `centroids` (k, d)."""
-        self.make_room(len(centroids))
+        """The next step is for `centroids` (k, d), for which there is room."""
         pack_kept(centroids.astype(np.float64), self._shift, self._scale, self.part(0, 0))
 
     def part(self, start: int, stop: int) -> tuple:
