@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from queue import LifoQueue
 from typing import Any
 
@@ -95,8 +96,8 @@ class ArraySource(Measured):
 
     def _arrange(self) -> None:
         """Put a sorted copy of the rows in their place."""
-        own = self.visit, self.run, self.host_block
-        rows, order = kernels.arranged(*own, self._X.shape, self.dtype, *self.bounds())
+        own = partial(self.visit, rows=self.long_visit), self.host_block, self.rows, self._X if self._in_place else None
+        rows, order = kernels.arranged(*own, self.n_samples, *self.bounds())
         self._X, self._order = rows, order
         self._multiple = kernels.box_rows()
         self._boxes = np.concatenate(self.visit(lambda i, j, _: kernels.boxes_of(rows[i:j], self.frame)))

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukm.exact import SMALLEST
+
 # Measured: from where on boxes repay the sorting; with more features too many centroids survive.
 MOST_FEATURES, LEAST_CENTROIDS, LEAST_ROWS = 4, 32, 1 << 17
-BYTES = 10  # a row that sorting takes at most, besides the rows
+BYTES = 6  # a row that sorting takes, besides the rows; 10 from 2^31 rows on
 
 
 def worth_arranging(engine: str, X: Any, dtype: np.dtype, n_clusters: int, max_memory: int) -> bool:
@@ -26,12 +28,17 @@ def compared(n_clusters: int, n_features: int) -> int:
     return min(n_clusters, LEAST_CENTROIDS) if n_features <= MOST_FEATURES else n_clusters
 
 
+def steps(low: NDArray[np.float64], high: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
+    """(d,) that differences from `low` are multiplied with, to be within [0, 2^bits]; finite for any range."""
+    return np.asarray(2.0**bits / np.maximum(high - low, SMALLEST))
+
+
 def arranged(
     visit: Callable[[Callable[[int, int, dict], Any]], list[Any]],
-    run: Callable[[Callable[[int], Any], int], Any],
     block: Callable[[int, int], NDArray],
-    shape: tuple[int, int],
-    dtype: np.dtype,
+    rows: Callable[[NDArray], NDArray],
+    X: NDArray | None,
+    n_samples: int,
     low: NDArray[np.float64],
     high: NDArray[np.float64],
 ) -> tuple[NDArray, NDArray[Any]]:
@@ -39,23 +46,34 @@ def arranged(
 
     Parameters
     ----------
-    visit, run, block : as of a source, whose blocks are the same in every visit
-    shape, dtype : of the rows
-    low, high : (d,) within which they lie
+    visit, block, rows : as of a source, whose blocks are the same in every visit
+    X : the rows, if they are in memory as blocks are
+    low, high : (d,) within which the rows lie
     """
     from gpukm.kernels import arrange_numba as fast
 
-    n = shape[0]
-    places = np.empty(n, np.uint32)
-    counts = visit(lambda i, j, _: (i, fast.places(block(i, j), low, high, places[i:j])))
-    totals = np.array([own for _, own in counts])
-    begins = np.cumsum(totals.sum(axis=0)) - totals.sum(axis=0) + np.cumsum(totals, axis=0) - totals
-    at = {first: own for (first, _), own in zip(counts, begins, strict=True)}
-    rows, order = np.empty(shape, dtype), np.empty(n, np.int32 if n < 2**31 else np.int64)
-    rest = np.empty(n, np.uint16)
-    visit(lambda i, j, _: fast.deal(block(i, j), i, places[i:j], at[i], rows, order, rest))
-    fast.sort_cells(rows, order, rest, totals.sum(axis=0), run)
-    return rows, order
+    few = rows(np.linspace(0, n_samples - 1, min(fast.SAMPLE, n_samples)).astype(np.int64))
+    along = fast.curve(low, high)
+    first, shift, n_cells = fast.cells(few, along)
+    cells = np.empty(n_samples, np.uint16)
+
+    def count(start: int, stop: int, scratch: dict) -> tuple[int, NDArray[np.int64]]:
+        counts = np.zeros(n_cells, np.int64)
+        fast.count(block(start, stop), *along, first, shift, cells[start:stop], counts)
+        return start, counts
+
+    starts, counts = zip(*visit(count), strict=True)
+    begins = np.stack(counts)
+    fast.begin(begins)
+    at = dict(zip(starts, begins, strict=True))
+    out = np.empty((n_samples, few.shape[1]), few.dtype)
+    order = np.empty(n_samples, np.int32 if n_samples < 2**31 else np.int64)
+    if X is None:
+        visit(lambda i, j, _: fast.deal_rows(block(i, j), i, cells[i:j], at[i], order, out))
+    else:
+        visit(lambda i, j, _: fast.deal(i, cells[i:j], at[i], order))
+        visit(lambda i, j, _: fast.fetch(X, order[i:j], out[i:j]))
+    return out, order
 
 
 def put_back(labels: NDArray[np.int32], order: NDArray[Any], out: NDArray[np.int32]) -> None:

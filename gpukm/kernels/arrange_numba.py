@@ -1,138 +1,121 @@
 """arrange, Numba engine: rows brought into an order in which near ones follow each other.
 
-Each row has a place along a curve (Morton 1966), of which the leading bits are a cell. One pass counts the rows of each
-cell, one deals the rows out to the cells, in the order in which they come, and cells of many rows are then sorted by
-the remaining bits, one by one, so that rows are moved within what a cache holds: by way of a copy of the cell, or where
-they lie.
+Each row has a place along a curve (Morton 1966), of which the leading bits are its part of the space. Some rows tell
+how many are in each part: those of many rows are divided into cells, by further bits of the place, and those of few
+share one, so that cells have about as many rows each. One pass counts the rows of each cell, one deals their numbers
+out to the cells, in the order in which they come, and rows are fetched in that order: to deal out rows takes three
+times as long, but blocks that are copies of rows elsewhere do not come twice.
 """
-
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukm.kernels.arrange import steps
 from gpukm.kernels.jit_numba import jit
 
-BITS, DIGIT = 24, 12  # of a place; of a cell
-CELLS = 1 << DIGIT
-FEW = 128  # rows of a cell that are left as they came
-TASKS = 16  # that the cells are divided among
-SPARE = 1 << 16  # rows of a cell that are sorted by way of a copy: twice as fast, as long as caches hold it
+BITS, DIGIT = 24, 12  # of a place; of a part
+PARTS = 1 << DIGIT
+CELLS = 1 << 13  # about so many: a cache holds the lines to which rows are dealt
+SAMPLE = 8191  # rows that tell where the others are; a prime, so that they are not all of one column of an image
 
 
-@jit()
-def _places(X, low, scale, spread, out, counts):
-    m, d = X.shape
-    most = len(spread) - 1
-    for i in range(m):
-        place = 0
-        for f in range(d):
-            place |= spread[min(np.int64((np.float64(X[i, f]) - low[f]) * scale[f]), most)] << f
-        out[i] = place
-        counts[place >> DIGIT] += 1
-
-
-def places(X: NDArray, low: NDArray[np.float64], high: NDArray[np.float64], out: NDArray[np.uint32]) -> NDArray:
-    """Write the place of each row of X (m, d), which lie within [low, high], to `out`; returns the rows of each cell.
-
-    A place is made of the leading bits of all features in turn.
-    """
-    d = X.shape[1]
+def curve(low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple:
+    """What `count` makes places with, of rows within [low, high]: of the leading bits of all features in turn."""
+    d = len(low)
     bits = min(BITS // d, DIGIT)
-    values = np.arange(1 << bits)
-    spread = np.zeros(len(values), np.int64)  # the bits of a value, d apart
+    values = np.minimum(np.arange((1 << bits) + 1), (1 << bits) - 1)  # the highest is within, too
+    spread = np.zeros((d, len(values)), np.uint64)  # the bits of a value, d apart
     for b in range(bits):
-        spread |= ((values >> b) & 1) << (b * d + BITS - bits * d)
-    counts = np.zeros(CELLS, np.int64)
-    _places(X, low, len(values) / np.where(high > low, high - low, 1.0), spread, out, counts)
-    return counts
+        for f in range(d):
+            spread[f] |= (((values >> b) & 1) << (b * d + f + BITS - bits * d)).astype(np.uint64)
+    return low, steps(low, high, bits), spread
+
+
+def cells(few: NDArray, along: tuple) -> tuple[NDArray[np.uint64], NDArray[np.uint64], int]:
+    """((PARTS,) the first cell of each part, how many last bits of a place its cells have in common, number of cells).
+
+    `few` are some of the rows, `along` is as from `curve`.
+    """
+    counts, each = np.zeros(PARTS, np.int64), np.arange(PARTS, dtype=np.uint64)
+    count(few, *along, each, np.full_like(each, DIGIT), np.empty(len(few), np.uint16), counts)
+    wanted = counts * (CELLS / len(few))
+    bits = np.minimum(np.rint(np.log2(np.maximum(wanted, 1))), DIGIT)
+    ends = np.cumsum(np.where(bits > 0, 2**bits, np.minimum(wanted, 1)))
+    first = np.append(0, ends[:-1]).astype(np.uint64)
+    return first, (DIGIT - bits).astype(np.uint64), int(ends[-1]) + 2
 
 
 @jit()
-def deal(X, first, places, at, rows, order, rest):
-    """Write the rows of X, numbers `first` and on, with their numbers and the rest of their places, to their cells.
+def count(X, low, scale, spread, first, shift, out, counts):
+    """Write the cell of each row of X (m, d) to `out` (m,), and add up how many are in each."""
+    m, d = X.shape
+    for i in range(m):
+        place = np.uint64(0)
+        for f in range(d):
+            place |= spread[f, np.uint64(np.int64((np.float64(X[i, f]) - low[f]) * scale[f]))]
+        part = place >> np.uint64(DIGIT)
+        cell = first[part] + ((place & np.uint64(PARTS - 1)) >> shift[part])
+        out[i] = cell
+        counts[cell] += 1
 
-    `at` (CELLS,) int64 is where the next row of each cell goes, brought up to date.
-    """
+
+@jit()
+def begin(counts):
+    """Turn the rows of each cell in each block, (blocks, cells), into the places of the first."""
+    blocks, cells = counts.shape
+    total = counts.sum(axis=0)
+    at = 0
+    for cell in range(cells):
+        own = total[cell]
+        total[cell] = at
+        at += own
+    for block in range(blocks):
+        for cell in range(cells):
+            own = counts[block, cell]
+            counts[block, cell] = total[cell]
+            total[cell] += own
+
+
+@jit()
+def deal(first, cells, at, order):
+    """Write the numbers of rows, `first` and on, to their `cells`; `at` says where the next of each cell goes."""
+    for i in range(len(cells)):
+        to = at[cells[i]]
+        at[cells[i]] = to + 1
+        order[to] = first + i
+
+
+@jit()
+def deal_rows(X, first, cells, at, order, rows):
+    """`deal`, with the rows of X (m, d) beside their numbers."""
     d = X.shape[1]
     for i in range(len(X)):
-        cell = places[i] >> DIGIT
-        to = at[cell]
-        at[cell] = to + 1
+        to = at[cells[i]]
+        at[cells[i]] = to + 1
         for f in range(d):
             rows[to, f] = X[i, f]
         order[to] = first + i
-        rest[to] = places[i] & (CELLS - 1)
 
 
 @jit()
-def _sort_cells(rows, order, rest, begins, first, last, spare, spare_order):
-    """Sort each of the cells first to last by as many bits as pay: the largest where they lie (McIlroy et al. 1993)."""
-    d = rows.shape[1]
-    at, ends = np.empty(CELLS, np.int64), np.empty(CELLS, np.int64)
-    for cell in range(first, last):
-        begin, end = begins[cell], begins[cell + 1]
-        if end - begin <= FEW:
-            continue
-        shift = DIGIT
-        while shift > 0 and (end - begin) >> (DIGIT - shift) > FEW // 2:
-            shift -= 1
-        parts = CELLS >> shift
-        at[:parts] = 0
-        for i in range(begin, end):
-            at[rest[i] >> shift] += 1
-        total = begin
-        for part in range(parts):
-            count = at[part]
-            at[part] = total
-            total += count
-            ends[part] = total
-        if end - begin <= len(spare):
-            for i in range(begin, end):
-                j = at[rest[i] >> shift]
-                at[rest[i] >> shift] = j + 1
-                for f in range(d):
-                    spare[j - begin, f] = rows[i, f]
-                spare_order[j - begin] = order[i]
-            for i in range(begin, end):
-                for f in range(d):
-                    rows[i, f] = spare[i - begin, f]
-                order[i] = spare_order[i - begin]
-            continue
-        for part in range(parts):
-            while at[part] < ends[part]:
-                i = at[part]
-                digit = rest[i] >> shift
-                j = at[digit]
-                at[digit] = j + 1
-                if i != j:
-                    for f in range(d):
-                        rows[i, f], rows[j, f] = rows[j, f], rows[i, f]
-                    order[i], order[j] = order[j], order[i]
-                    rest[i], rest[j] = rest[j], rest[i]
-
-
-def sort_cells(
-    rows: NDArray,
-    order: NDArray[Any],
-    rest: NDArray[np.uint16],
-    counts: NDArray[np.int64],
-    run: Callable[[Callable[[int], Any], int], Any],
-) -> None:
-    """Bring the rows of each cell into the order of their places; `counts` (CELLS,) says how many there are.
-
-    ``run(task, count)`` does task(0), ..., task(count - 1).
-    """
-    begins = np.zeros(CELLS + 1, np.int64)
-    np.cumsum(counts, out=begins[1:])
-    cuts = np.searchsorted(begins, np.linspace(0, len(rows), TASKS + 1))  # about as many rows each
-
-    def task(index: int) -> None:
-        spare = np.empty((SPARE, rows.shape[1]), rows.dtype), np.empty(SPARE, order.dtype)
-        _sort_cells(rows, order, rest, begins, cuts[index], cuts[index + 1], *spare)
-
-    run(task, TASKS)
+def fetch(X, order, out):
+    """Write the rows of X (n, 1 to 4) that `order` names to `out`: a loop over so few features takes thrice as long."""
+    d = X.shape[1]
+    if d == 1:
+        for i in range(len(order)):
+            out[i, 0] = X[np.uint64(order[i]), 0]
+    elif d == 2:
+        for i in range(len(order)):
+            row = np.uint64(order[i])
+            out[i, 0], out[i, 1] = X[row, 0], X[row, 1]
+    elif d == 3:
+        for i in range(len(order)):
+            row = np.uint64(order[i])
+            out[i, 0], out[i, 1], out[i, 2] = X[row, 0], X[row, 1], X[row, 2]
+    else:
+        for i in range(len(order)):
+            row = np.uint64(order[i])
+            out[i, 0], out[i, 1], out[i, 2], out[i, 3] = X[row, 0], X[row, 1], X[row, 2], X[row, 3]
 
 
 @jit()
