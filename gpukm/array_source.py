@@ -18,6 +18,7 @@ from gpukm.sources import Ahead, Far, Iteration, Step
 
 Array = Any
 LONG = 1 << 18  # rows of a visit that labels: many, since each visit has to bring the sums up to date
+SORTED = 1 << 15  # rows of a visit that sorts: more than cells, which it counts
 PRODUCTS = 1 << 22  # in a visit that is worth a thread's while
 UNTIL_BOUNDS = 4  # iterations before another look whether bounds would pay
 
@@ -96,14 +97,13 @@ class ArraySource(Measured):
 
     def _arrange(self) -> None:
         """Put a sorted copy of the rows in their place."""
-        own = partial(self.visit, rows=self.long_visit), self.host_block, self.rows, self._X if self._in_place else None
-        rows, order = kernels.arranged(*own, self.n_samples, *self.bounds())
-        self._X, self._order = rows, order
         self._multiple = kernels.box_rows()
-        self._boxes = np.concatenate(self.visit(lambda i, j, _: kernels.boxes_of(rows[i:j], self.frame)))
+        visit, X = partial(self.visit, rows=self.long_visit, least=SORTED), self._X if self._in_place else None
+        own = visit, self.host_block, self.rows, X, self.n_samples
+        self._X, self._order, self._boxes = kernels.arranged(*own, *self.bounds(), self.frame)
         self.reset()
         if self.sample_weight is not None:
-            self.sample_weight = self.sample_weight[order]
+            self.sample_weight = self.sample_weight[self._order]
 
     def _column_sums(self) -> Sums:
         """See `Measured`; a finished step has added up all rows already."""

@@ -71,6 +71,7 @@ def _call_everything(X: np.ndarray, k: int) -> None:
         KMeans(k, random_state=0, max_iter=9, tol=0, callback=lambda step: False).fit(X, sample_weight=weights)
         model.predict(X)
         model.score(X[:2000], sample_weight=None if weights is None else weights[:2000])
+    KMeans(k, random_state=0, max_iter=2).fit(np.asfortranarray(X))  # whose rows have to be copied
     model.transform(X[:2000])
     KMeans(min(k, 9), algorithm="hartigan-wong", init="random", random_state=0, n_init=1).fit(X[:2000])
     MiniBatchKMeans(k, random_state=0, max_iter=1).fit(X)

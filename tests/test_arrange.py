@@ -57,16 +57,18 @@ def arranged(X, dtype, **options):
 
 @pytest.mark.parametrize("d", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", ["uniform", "one cell", "equal"])
+@pytest.mark.parametrize("kind", ["uniform", "far row", "equal", "tiny", "converted"])
 def test_each_row_comes_once(d, dtype, kind):
-    """Rows in order are the rows, cells follow each other, and a cell too large for a copy is sorted, too."""
+    """Rows in order are the rows, and cells follow each other; whatever the ranges of features."""
     rng = np.random.default_rng(d)
-    X = rng.random((70_000 if kind == "one cell" else 3000, d)).astype(dtype)
-    if kind == "one cell":
-        X[0] = -1000  # the others are in one cell, then
+    X = rng.random((70_000 if kind == "far row" else 3000, d)).astype(dtype)
+    if kind == "far row":
+        X[0] = -1000  # the others are in one part of the space
     if kind == "equal":
         X[:] = 7
-    source = arranged(X, dtype, n_threads=2, block_rows=1000)
+    if kind == "tiny":
+        X[:, 0] *= dtype(1e-312 if dtype == np.float64 and d > 1 else 1e-38)  # 4096 / its range overflows
+    source = arranged(np.asfortranarray(X) if kind == "converted" else X, dtype, n_threads=2, block_rows=1000)
     order = source._order
     assert np.array_equal(np.sort(order), np.arange(len(X)))
     assert np.array_equal(source._X, X[order])
@@ -75,6 +77,23 @@ def test_each_row_comes_once(d, dtype, kind):
         low, high = source.bounds()
         cells = ((source._X[:, 0] - low) * (4096 / max(high - low, 1e-300))).astype(int)
         assert np.all(np.diff(np.minimum(cells, 4095)) >= 0)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4])
+def test_parts_follow_each_other_without_leaps(d):
+    """Each is beside the one before, and a part of many rows has many cells, which come before those of the next."""
+    from gpukm.kernels import arrange_numba as fast
+
+    order, levels = fast._hilbert(d), range(fast.DIGIT // d)
+    assert np.array_equal(np.sort(order), np.arange(fast.PARTS))
+    at = np.array([sum((order >> (b * d + f) & 1) << b for b in levels) for f in range(d)])
+    assert np.all(np.abs(np.diff(at, axis=1)).sum(axis=0) == 1)
+    rng = np.random.default_rng(d)
+    X = np.concatenate([rng.random((500, d)), np.full((500, d), 0.3) + rng.random((500, d)) / 1000])
+    along = fast.curve(np.zeros(d), np.ones(d))
+    first, shift, n_cells = fast.cells(X, along)
+    sizes = np.diff(np.append(first[order], n_cells - 1).astype(int))
+    assert np.all(sizes >= 0) and n_cells < 2 * fast.CELLS and shift.min() < fast.DIGIT - 6
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
@@ -98,7 +117,7 @@ def test_boxes_passed_over_change_no_step(dtype, threads):
             assert found.changed == expected.changed
             assert np.array_equal(boxed.sizes(boxed.labels, count), plain.sizes(plain.labels, count))
         whole.append(np.count_nonzero(boxed._same >= 0))
-    assert min(whole[:4]) > 20 and whole[4] == 0 and whole[-1] > 20
+    assert min(whole[:4]) > 15 and whole[4] == 0 and whole[-1] > 15
 
 
 def test_boxes_after_a_step_that_was_broken_off():

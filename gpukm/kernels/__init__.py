@@ -2,7 +2,7 @@
 
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
 from gpukm.kernels.ahead import HOST, SETTLED, WITHIN_TOL, row_products, runner, short_steps
-from gpukm.kernels.arrange import arranged, box_rows, boxes_of, compared, put_back, worth_arranging
+from gpukm.kernels.arrange import arranged, box_rows, compared, put_back, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
 from gpukm.kernels.background import KINDS, compiling, missing
 from gpukm.kernels.bounds import Bounds
@@ -51,7 +51,6 @@ __all__ = [
     "assign_csr",
     "block_rows",
     "box_rows",
-    "boxes_of",
     "compared",
     "compilations",
     "compiled_folder",

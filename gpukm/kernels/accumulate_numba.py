@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gpukm.exact import Sums
 from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.transpose_numba import _F64, QUAD, as_doubles, by_depth
-from gpukm.kernels.vectors_numba import _I32, _I64, _load, _store
+from gpukm.kernels.vectors_numba import _I32, _I64, _at, _counted, _load, _store
 
 NO_WEIGHTS = np.empty(0)
 ROUND = 1.5 * 2.0**52  # what is added to it, below 2^51, is rounded to an integer: of the sum's bits, the lowest
@@ -61,62 +61,91 @@ def _move_weighted_row(X, row, weight, new, old, scale, bits, store):
 
 @intrinsic
 def move_narrow(
-    typing: Any, row: Any, itemsize: Any, scale: Any, weight: Any, target: Any, source: Any, depth: Any
+    typing: Any,
+    X: Any,
+    itemsize: Any,
+    rows: Any,
+    new_labels: Any,
+    count: Any,
+    labels: Any,
+    scale: Any,
+    weight: Any,
+    cells: Any,
+    depth: Any,
 ) -> Any:
-    """Cut all of 1 to QUAD features of a row once: add them and its weight at `target`, subtract them at `source`.
+    """Move rows of 1 to QUAD features as `move_rows` does, all of what limb 0 holds; returns how many have more.
 
-    Returns whether something is left for the limbs below. Addresses: of (depth,) features of `itemsize` 4 or 8 bytes,
-    of `scale` and cells, (depth + 1,) each; for `source` 0, if there is nothing to subtract. `weight` is in units.
+    These are the first in `rows` (count,) then, with the labels they had in `new_labels`. `count` is at least 1.
+    Addresses: `X` (m, depth) of `itemsize` 4 or 8 bytes, `scale` (depth + 1,), `cells` (k, depth + 1), limb 0.
+    `weight` is that of a row, in units.
     """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        row, itemsize, scale, weight, target, source, depth = arguments
+        X, itemsize, rows, new_labels, count, labels, scale, weight, store, depth = arguments
 
-        def one(d: int) -> Any:
+        def moved(kind: Any, d: int) -> list[Any]:
             lanes = d + 1 if d == 3 else d  # a power of two: the weight is one of them, or comes by itself
             doubles, cells = ir.VectorType(_F64, lanes), ir.VectorType(_I64, lanes)
-
-            def load(kind: Any) -> list[Any]:
-                values = _load(builder, row, 0, ir.VectorType(kind, d))
-                return [values if kind is _F64 else builder.fpext(values, ir.VectorType(_F64, d))]
-
-            (values,) = as_doubles(builder, itemsize, load)
+            factors, big = _load(builder, scale, 0, doubles), ir.Constant(doubles, [ROUND] * lanes)
             order = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
-            values = builder.shuffle_vector(values, ir.Constant(values.type, [1.0] * d), order)
-            terms, big = builder.fmul(values, _load(builder, scale, 0, doubles)), ir.Constant(doubles, [ROUND] * lanes)
-            sums = builder.fadd(terms, big)
-            q = builder.sub(builder.bitcast(sums, cells), builder.bitcast(big, cells))
-            left = builder.fcmp_unordered("!=", builder.fsub(sums, big), terms)
 
-            def change(at: Any, operation: Callable[[Any, Any], Any]) -> None:
-                _store(builder, operation(_load(builder, at, 0, cells), q), at, 0)
-                if lanes == d:
-                    _store(builder, operation(_load(builder, at, 8 * d, _I64), weight), at, 8 * d)
+            def move(i: Any, left: list[Any]) -> list[Any]:
+                row_at, label_at = (_at(builder, list_, i, size) for list_, size in ((rows, 8), (new_labels, 4)))
+                row, new = _load(builder, row_at, 0, _I64), _load(builder, label_at, 0, _I32)
+                own = _at(builder, labels, row, 4)
+                old = _load(builder, own, 0, _I32)
+                _store(builder, new, own, 0)
+                size = 8 if kind is _F64 else 4
+                values = _load(builder, _at(builder, X, row, d * size), 0, ir.VectorType(kind, d))
+                if kind is not _F64:
+                    values = builder.fpext(values, ir.VectorType(_F64, d))
+                values = builder.shuffle_vector(values, ir.Constant(values.type, [1.0] * d), order)
+                terms = builder.fmul(values, factors)
+                sums = builder.fadd(terms, big)
+                q = builder.sub(builder.bitcast(sums, cells), builder.bitcast(big, cells))
+                more = builder.fcmp_unordered("!=", builder.fsub(sums, big), terms)
 
-            change(target, builder.add)
-            with builder.if_then(builder.icmp_signed("!=", source, _I64(0))):
-                change(source, builder.sub)
-            return builder.icmp_unsigned("!=", builder.bitcast(left, ir.IntType(lanes)), ir.IntType(lanes)(0))
+                def change(label: Any, operation: Callable[[Any, Any], Any]) -> None:
+                    at = _at(builder, store, builder.sext(label, _I64), 8 * (d + 1))
+                    _store(builder, operation(_load(builder, at, 0, cells), q), at, 0)
+                    if lanes == d:
+                        _store(builder, operation(_load(builder, at, 8 * d, _I64), weight), at, 8 * d)
 
-        return by_depth(builder, depth, one, ir.IntType(1)(0))
+                change(new, builder.add)
+                with builder.if_then(builder.icmp_signed(">=", old, _I32(0))):
+                    change(old, builder.sub)
+                _store(builder, row, _at(builder, rows, left[0], 8), 0)
+                _store(builder, old, _at(builder, new_labels, left[0], 4), 0)
+                any_ = builder.icmp_unsigned("!=", builder.bitcast(more, ir.IntType(lanes)), ir.IntType(lanes)(0))
+                return [builder.add(left[0], builder.zext(any_, _I64))]
 
-    return types.boolean(*[types.int64] * 7), emit
+            return _counted(builder, [_I64(0)], 1, count, move)
+
+        def one(d: int) -> Any:
+            return as_doubles(builder, itemsize, lambda kind: moved(kind, d))[0]
+
+        return by_depth(builder, depth, one, _I64(0))
+
+    return types.int64(*[types.int64] * 10), emit
 
 
 @jit()
 def move_rows(X, changes, count, weights, labels, scale, bits, store):
     """Give `count` rows of X (m, d) new labels, and bring `store` (limbs, k, d + 1) there; returns the limbs in use.
 
-    `changes` are row numbers and their new labels; a label of -1 so far says that the row is not in `store` yet.
-    `weights` (m,) float64, or (0,) for ones; `scale` (d + 1,) is 1 / unit of limb 0, `bits` 2 ** bits of a limb.
-    Narrow rows are moved by `move_narrow`; wider ones here, by a loop for those that leave a cluster and another for
-    those that leave none: one loop took 1.4 times as long, a function for a row eight times.
+    `changes` are row numbers and their new labels, and are used up; a label of -1 so far says that the row is not in
+    `store` yet. `weights` (m,) float64, or (0,) for ones; `scale` (d + 1,) is 1 / unit of limb 0, `bits` 2 ** bits of a
+    limb. Narrow rows are moved by `move_narrow`; wider ones here, by a loop for those that leave a cluster and another
+    for those that leave none: one loop took 1.4 times as long, a function for a row eight times.
     """
     d = X.shape[1]
     one = np.int64(scale[d])
-    used = 1
+    used, several = 1, 0  # rows with more than limb 0 holds
     rows, new_labels = changes
-    row_at, cells_at, scale_at = X.ctypes.data, store.ctypes.data, scale.ctypes.data
+    if d <= QUAD and not len(weights) and count:
+        lists = rows.ctypes.data, new_labels.ctypes.data, count, labels.ctypes.data
+        several = move_narrow(X.ctypes.data, X.itemsize, *lists, scale.ctypes.data, one, store.ctypes.data, d)
+        count = 0
     for change in range(count):
         i, new = rows[change], new_labels[change]
         old = labels[i]
@@ -125,11 +154,7 @@ def move_rows(X, changes, count, weights, labels, scale, bits, store):
             used = max(used, _move_weighted_row(X, i, weights[i], new, old, scale, bits, store))
             continue
         left = False
-        if d <= QUAD:
-            target = cells_at + 8 * (d + 1) * new
-            source = cells_at + 8 * (d + 1) * old if old >= 0 else 0
-            left = move_narrow(row_at + X.itemsize * d * i, X.itemsize, scale_at, one, target, source, d)
-        elif old >= 0:
+        if old >= 0:
             for f in range(d):
                 term = np.float64(X[i, f]) * scale[f]
                 q = np.rint(term)
@@ -145,12 +170,15 @@ def move_rows(X, changes, count, weights, labels, scale, bits, store):
                 left |= term != q
                 store[0, new, f] += np.int64(q)
             store[0, new, d] += one
-        if left:
-            for f in range(d):
-                term = np.float64(X[i, f]) * scale[f]
-                rest = (term - np.rint(term)) * bits
-                if rest != 0.0:
-                    used = max(used, spill(rest, 1, bits, store, new, old, f))
+        rows[several], new_labels[several] = i, old
+        several += left
+    for change in range(several):
+        i, old = rows[change], new_labels[change]
+        for f in range(d):
+            term = np.float64(X[i, f]) * scale[f]
+            rest = (term - np.rint(term)) * bits
+            if rest != 0.0:
+                used = max(used, spill(rest, 1, bits, store, labels[i], old, f))
     return used
 
 
@@ -164,6 +192,6 @@ def accumulate(
     """Bring `sums` from `old_labels` to `labels`. See `gpukm.kernels.accumulate`."""
     scale, bits = 1 / sums.grid.unit(0), 2.0**sums.grid.bits
     w = NO_WEIGHTS if weights is None else weights
-    changes = np.arange(len(X)), labels
+    changes = np.arange(len(X)), labels.copy()
     used = move_rows(X, changes, len(X), w, old_labels.copy(), scale, bits, sums.store)
     sums.used = max(sums.used, used)

@@ -13,7 +13,7 @@ from gpukm.exact import SMALLEST
 
 # Measured: from where on boxes repay the sorting; with more features too many centroids survive.
 MOST_FEATURES, LEAST_CENTROIDS, LEAST_ROWS = 4, 32, 1 << 17
-BYTES = 6  # a row that sorting takes, besides the rows; 10 from 2^31 rows on
+BYTES = 10  # a row that sorting takes at most, besides the rows
 
 
 def worth_arranging(engine: str, X: Any, dtype: np.dtype, n_clusters: int, max_memory: int) -> bool:
@@ -28,8 +28,8 @@ def compared(n_clusters: int, n_features: int) -> int:
     return min(n_clusters, LEAST_CENTROIDS) if n_features <= MOST_FEATURES else n_clusters
 
 
-def steps(low: NDArray[np.float64], high: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
-    """(d,) that differences from `low` are multiplied with, to be within [0, 2^bits]; finite for any range."""
+def scale_to(bits: int, low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(d,) what differences from `low` are multiplied with to be within [0, 2^bits]: finite for any range."""
     return np.asarray(2.0**bits / np.maximum(high - low, SMALLEST))
 
 
@@ -41,16 +41,19 @@ def arranged(
     n_samples: int,
     low: NDArray[np.float64],
     high: NDArray[np.float64],
-) -> tuple[NDArray, NDArray[Any]]:
-    """(the rows in order, their numbers: int32, or int64 from 2^31 rows on).
+    frame: Any,
+) -> tuple[NDArray, NDArray[Any], NDArray[np.float32]]:
+    """(the rows in order; their numbers: int32, or int64 from 2^31 rows on; a box around each `box_rows` in order).
 
     Parameters
     ----------
-    visit, block, rows : as of a source, whose blocks are the same in every visit
+    visit, block, rows : as of a source, whose blocks are the same in every visit, and whole boxes
     X : the rows, if they are in memory as blocks are
     low, high : (d,) within which the rows lie
+    frame : of the rows
     """
     from gpukm.kernels import arrange_numba as fast
+    from gpukm.kernels.boxes_numba import boxes_of
 
     few = rows(np.linspace(0, n_samples - 1, min(fast.SAMPLE, n_samples)).astype(np.int64))
     along = fast.curve(low, high)
@@ -72,8 +75,13 @@ def arranged(
         visit(lambda i, j, _: fast.deal_rows(block(i, j), i, cells[i:j], at[i], order, out))
     else:
         visit(lambda i, j, _: fast.deal(i, cells[i:j], at[i], order))
-        visit(lambda i, j, _: fast.fetch(X, order[i:j], out[i:j]))
-    return out, order
+
+    def surround(start: int, stop: int, scratch: dict) -> NDArray[np.float32]:
+        if X is not None:
+            fast.fetch(X, order[start:stop], out[start:stop])
+        return boxes_of(out[start:stop], frame.shift, frame.scale)
+
+    return out, order, np.concatenate(visit(surround))
 
 
 def put_back(labels: NDArray[np.int32], order: NDArray[Any], out: NDArray[np.int32]) -> None:
@@ -81,13 +89,6 @@ def put_back(labels: NDArray[np.int32], order: NDArray[Any], out: NDArray[np.int
     from gpukm.kernels import arrange_numba
 
     arrange_numba.put_back(labels, order, out)
-
-
-def boxes_of(X: NDArray, frame: Any) -> NDArray[np.float32]:
-    """What `lloyd_step` of the Numba engine asks about the rows of X, a box for each `box_rows`."""
-    from gpukm.kernels import boxes_numba
-
-    return boxes_numba.boxes_of(X, frame.shift, frame.scale)
 
 
 def box_rows() -> int:

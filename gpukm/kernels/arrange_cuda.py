@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpukm.kernels._nvrtc import Configuration, Kernel
 from gpukm.kernels.accumulate_cuda import blocks, value_define
-from gpukm.kernels.arrange import LEAST_ROWS, MOST_FEATURES, steps
+from gpukm.kernels.arrange import LEAST_ROWS, MOST_FEATURES, scale_to
 from gpukm.kernels.assign_cuda import LEAST_CENTROIDS
 from gpukm.kernels.segments_cuda import put_in_order
 
@@ -32,7 +32,7 @@ def arranged(gpu: Any, X: Array, low: NDArray[np.float64], high: NDArray[np.floa
     """(the rows of X (n, d), which lie within [low, high], in order; their numbers, (n,) int32)."""
     n, d = X.shape
     bits = BITS // d
-    scale = steps(low, high, bits)
+    scale = scale_to(bits, low, high)
     cells, order = gpu.empty(n, np.int32), gpu.empty(n, np.int32)
     args = (X, np.int64(n), np.int32(d), np.int32(bits), gpu.to_device(low), gpu.to_device(scale), cells)
     gpu.launch(Kernel("arrange", "cells", (value_define(X),)), blocks(gpu.facts, -(-n // 256)), (256,), args)

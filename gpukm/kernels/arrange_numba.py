@@ -1,34 +1,53 @@
 """arrange, Numba engine: rows brought into an order in which near ones follow each other.
 
-Each row has a place along a curve (Morton 1966), of which the leading bits are its part of the space. Some rows tell
-how many are in each part: those of many rows are divided into cells, by further bits of the place, and those of few
-share one, so that cells have about as many rows each. One pass counts the rows of each cell, one deals their numbers
-out to the cells, in the order in which they come, and rows are fetched in that order: to deal out rows takes three
-times as long, but blocks that are copies of rows elsewhere do not come twice.
+The leading bits of all features in turn (Morton 1966) say in which part of the space a row is; parts follow each other
+along a curve without leaps (Hilbert 1891). Some rows tell how many are in each part: those of many rows are divided
+into cells, by further bits, and those of few share one, so that cells have about as many rows each. One pass counts the
+rows of each cell, one deals their numbers out to the cells, in the order in which they come, and rows are fetched in
+that order. To deal out rows takes three times as long, but those that have to be converted do not come twice.
 """
+
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.kernels.arrange import steps
+from gpukm.kernels.arrange import scale_to
 from gpukm.kernels.jit_numba import jit
 
 BITS, DIGIT = 24, 12  # of a place; of a part
 PARTS = 1 << DIGIT
-CELLS = 1 << 13  # about so many: a cache holds the lines to which rows are dealt
-SAMPLE = 8191  # rows that tell where the others are; a prime, so that they are not all of one column of an image
+CELLS = 1 << 14  # about so many: a cache holds the lines to which rows are dealt
+SAMPLE = 16_381  # rows that tell where the others are; a prime, so that they are not all of one column of an image
+
+
+@cache
+def _hilbert(d: int) -> NDArray[np.int64]:
+    """(PARTS,) the parts of a space of `d` dimensions along Hilbert's curve (by way of Skilling 2004)."""
+    parts, levels = np.arange(PARTS), range(DIGIT // d)
+    at = np.array([sum((parts >> (b * d + f) & 1) << b for b in levels) for f in range(d)])
+    for b in reversed(levels[1:]):  # each cube is turned, and those in it with it
+        for f in range(d):
+            far, below = at[f] >> b & 1 > 0, (1 << b) - 1
+            swapped = np.where(far, 0, (at[0] ^ at[f]) & below)
+            at[0] ^= np.where(far, below, swapped)
+            at[f] ^= swapped
+    at = np.bitwise_xor.accumulate(at)
+    at ^= np.bitwise_xor.reduce([np.where(at[-1] >> b & 1, (1 << b) - 1, 0) for b in levels[1:]], axis=0)
+    rank = sum((at[f] >> b & 1) << (b * d + d - 1 - f) for b in levels for f in range(d))
+    return np.argsort(rank)
 
 
 def curve(low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple:
     """What `count` makes places with, of rows within [low, high]: of the leading bits of all features in turn."""
     d = len(low)
     bits = min(BITS // d, DIGIT)
-    values = np.minimum(np.arange((1 << bits) + 1), (1 << bits) - 1)  # the highest is within, too
+    values = np.arange(1 << bits)
     spread = np.zeros((d, len(values)), np.uint64)  # the bits of a value, d apart
     for b in range(bits):
         for f in range(d):
             spread[f] |= (((values >> b) & 1) << (b * d + f + BITS - bits * d)).astype(np.uint64)
-    return low, steps(low, high, bits), spread
+    return low, scale_to(bits, low, high), spread
 
 
 def cells(few: NDArray, along: tuple) -> tuple[NDArray[np.uint64], NDArray[np.uint64], int]:
@@ -40,8 +59,9 @@ def cells(few: NDArray, along: tuple) -> tuple[NDArray[np.uint64], NDArray[np.ui
     count(few, *along, each, np.full_like(each, DIGIT), np.empty(len(few), np.uint16), counts)
     wanted = counts * (CELLS / len(few))
     bits = np.minimum(np.rint(np.log2(np.maximum(wanted, 1))), DIGIT)
-    ends = np.cumsum(np.where(bits > 0, 2**bits, np.minimum(wanted, 1)))
-    first = np.append(0, ends[:-1]).astype(np.uint64)
+    order, sizes = _hilbert(few.shape[1]), np.where(bits > 0, 2**bits, np.minimum(wanted, 1))
+    first, ends = np.empty(PARTS, np.uint64), np.cumsum(sizes[order])
+    first[order] = ends - sizes[order]
     return first, (DIGIT - bits).astype(np.uint64), int(ends[-1]) + 2
 
 
@@ -49,10 +69,12 @@ def cells(few: NDArray, along: tuple) -> tuple[NDArray[np.uint64], NDArray[np.ui
 def count(X, low, scale, spread, first, shift, out, counts):
     """Write the cell of each row of X (m, d) to `out` (m,), and add up how many are in each."""
     m, d = X.shape
+    most = np.uint64(spread.shape[1] - 1)
     for i in range(m):
         place = np.uint64(0)
         for f in range(d):
-            place |= spread[f, np.uint64(np.int64((np.float64(X[i, f]) - low[f]) * scale[f]))]
+            value = np.uint64(np.int64((np.float64(X[i, f]) - low[f]) * scale[f]))
+            place |= spread[f, min(value, most)]  # the highest value is one too many; and rows may change meanwhile
         part = place >> np.uint64(DIGIT)
         cell = first[part] + ((place & np.uint64(PARTS - 1)) >> shift[part])
         out[i] = cell

@@ -48,19 +48,20 @@ def by_depth(builder: Any, depth: Any, emit: Callable[[int], Any], nothing: Any)
 
 
 def as_doubles(builder: Any, itemsize: Any, load: Callable[[Any], list[Any]]) -> list[Any]:
-    """Emit what `load` gives for rows of float64, where `itemsize` is 8, or of float32: vectors of the same types."""
+    """Emit what `load` gives for rows of float64, where `itemsize` is 8, or of float32: values of the same types."""
     wide, narrow, both = (builder.append_basic_block(name) for name in ("double", "single", "both"))
     builder.cbranch(builder.icmp_signed("==", itemsize, _I64(8)), wide, narrow)
-    loaded = []
+    loaded, ends = [], []
     for block, kind in (wide, _F64), (narrow, _F32):
         builder.position_at_end(block)
         loaded.append(load(kind))
+        ends.append(builder.block)
         builder.branch(both)
     builder.position_at_end(both)
     out = [builder.phi(value.type) for value in loaded[0]]
     for phi, *values in zip(out, *loaded, strict=True):
-        phi.add_incoming(values[0], wide)
-        phi.add_incoming(values[1], narrow)
+        for value, end in zip(values, ends, strict=True):
+            phi.add_incoming(value, end)
     return out
 
 

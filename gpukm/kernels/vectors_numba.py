@@ -81,7 +81,7 @@ def _counted(builder: Any, begun: list[Any], step: int, last: Any, body: Any) ->
     after = [builder.add(i, ir.Constant(_I64, step)), *body(i, values)]
     for phi, start, following in zip((i, *values), (zero, *begun), after, strict=True):
         phi.add_incoming(start, entry)
-        phi.add_incoming(following, loop)
+        phi.add_incoming(following, builder.block)
     builder.cbranch(builder.icmp_signed("<", after[0], last), loop, done)
     builder.position_at_end(done)
     return after[1:]
