@@ -10,6 +10,7 @@ no bounds from one iteration to the next: where gpukm gains by these, the price 
 from __future__ import annotations
 
 from queue import Empty, LifoQueue
+from types import SimpleNamespace
 
 import numpy as np
 from llvmlite import ir
@@ -19,7 +20,7 @@ from numba.extending import intrinsic
 from gpukm import kernels
 from gpukm._threads import run_blocks
 from gpukm.kernels import vectors_numba as vectors
-from gpukm.kernels.boxes_numba import BLOCK, Boxes, boxes_of, survivors, survivors_for, survivors_of_several
+from gpukm.kernels.boxes_numba import BLOCK, Boxes, survivors, survivors_for, survivors_of_several
 from gpukm.kernels.inertia_numba import own_distances
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.strips_numba import FAR, pack_strip, pack_strip_float32, readable, strip_for
@@ -199,15 +200,11 @@ def fit(X: np.ndarray, centroids: np.ndarray, iterations: int, threads: int) -> 
     if kernels.worth_arranging("numba", X, X.dtype, k, MEMORY):
 
         def arranging(task):
-            return visit(lambda part: task(part.start, part.stop, {}), few)
+            return visit(lambda part: task(part.start, part.stop, {}), max(n // (4 * threads), few))
 
-        given = X
-
-        def run(task, count):
-            return run_blocks(task, count, threads)
-
-        X, order = kernels.arranged(arranging, run, lambda i, j: given[i:j], X.shape, X.dtype, low, high)
-        sides = np.concatenate(visit(lambda part: boxes_of(X[part], shift, 1.0), few))
+        given, about = X, SimpleNamespace(shift=shift, scale=1.0)
+        own = lambda i, j: given[i:j], lambda rows: given[rows], given, n, low, high, about
+        X, order, sides = kernels.arranged(arranging, *own)
     same = np.full(len(sides), -1, np.int32)
     labels, sums = np.full(n, -1, np.int32), np.zeros((k, d + 1))
     centroids = centroids.copy()
