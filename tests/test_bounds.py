@@ -163,6 +163,42 @@ def test_few_centroids_are_scored_where_the_others_are_too_far(monkeypatch):
     assert part is not None and part.between.shape == (40, 40)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", [5, 16, 65])
+def test_lists_are_scored_in_a_frame_of_their_cluster(monkeypatch, d, dtype):
+    """Pairs of clusters whose distance counts for nothing beside that of the pairs, and rows between them, and ties."""
+    pytest.importorskip("numba")
+    monkeypatch.setenv("GPUKM_ENGINE", "numba")
+    for name, value in ALWAYS.items():
+        monkeypatch.setattr(bounds, name, value)
+    rng = np.random.default_rng(d)
+    C = np.repeat(np.rint(rng.normal(size=(20, d)) * 30_000), 2, axis=0)
+    C[::2, 0] += 4
+    X = (np.repeat(C, 100, axis=0) + rng.integers(-2, 3, (4000, d))).astype(dtype)
+    X[::40, 0] = C[1::2, 0].repeat(5) + 2  # as far from the one as from the other
+    C = C.astype(dtype)
+    source, found = ArraySource(X, dtype=dtype, n_threads=1), []
+    for move in (0, 1, 0.5, 1.5):
+        found.append(source.step(C + dtype(move)).undecided)
+        assert_array_equal(source.labels, nearest(X, C + dtype(move)))
+    assert found[0] > 2000 and 0 < max(found[1:]) < 400
+
+
+def test_centroids_are_brought_into_a_frame_once():
+    """Those that are listed, less the centroid's share of the error; others stay too far for any row."""
+    fast = pytest.importorskip("gpukm.kernels.bounds_numba")
+    C = np.random.default_rng(0).normal(size=(9, 7)) + 1e4
+    shift, operand, base = np.zeros(8), np.zeros((9, 7), np.float32), np.zeros(9, np.float32)
+    fast.begin_about(4, C, shift, base)
+    fast.bring_about(4, np.array([2, 4, 8, 5], np.int32), 3, C, 0.5, 1e-3, operand, base)
+    fast.bring_about(4, np.array([4, 8], np.int32), 2, C * 2, 0.5, 1e-3, operand, base)
+    assert_array_equal(shift, np.append(C[4], 0))
+    listed, framed = [2, 4, 8], (C - C[4]) / 2
+    assert_array_equal(operand[listed], -framed[listed].astype(np.float32))
+    np.testing.assert_allclose(base[listed], (0.5 - 1e-3) * (framed[listed] ** 2).sum(axis=1), rtol=1e-6)
+    assert np.all(base[[0, 1, 3, 5, 6, 7]] > 1e38)
+
+
 def test_a_source_is_given_back_at_once(always):
     """Nothing refers to it in a circle: the rows of a fit that is over do not wait for the garbage collector."""
     source = ArraySource(blobs(500, 3, 4, seed=6), dtype=np.float32)

@@ -15,7 +15,6 @@ from gpukm.kernels.accumulate_numba import NO_WEIGHTS
 from gpukm.kernels.ahead import HOST, LONGEST, RUNNING, SETTLED, WITHIN_TOL, Ran, row_products
 from gpukm.kernels.assign import FAR as FARTHEST
 from gpukm.kernels.assign import Frame
-from gpukm.kernels.assign_numba import scratch_for
 from gpukm.kernels.bounds import NOTHING
 from gpukm.kernels.bounds_numba import keep_of
 from gpukm.kernels.boxes_numba import BLOCK, Boxes
@@ -24,7 +23,7 @@ from gpukm.kernels.int16_numba import pack_words, words_for
 from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.lloyd_step_numba import changes_for, rows_at_once, step
 from gpukm.kernels.quotients_numba import TERMS, divide, exact_sum, rounded_sum
-from gpukm.kernels.strips_numba import FAR, framed, row_limits
+from gpukm.kernels.strips_numba import FAR, framed, row_limits, scratch_for
 from gpukm.kernels.team_numba import DONE, NEXT, STOP, all_done, board_for, publish, raised, taken, work_comes
 from gpukm.kernels.vectors_numba import GROUP
 
@@ -198,7 +197,7 @@ class Runner:
         self._rows = rows_of_blocks(m, d, k, n_threads)
         self._blocks = -(-m // self._rows)
         self._team, self._together = min(n_threads, self._blocks), together
-        self._own = [(changes_for({}, rows_at_once(d)), scratch_for(d, k)) for _ in range(self._team)]
+        self._own = [(changes_for({}, rows_at_once(d)), scratch_for(d, k, X.dtype)) for _ in range(self._team)]
         parts = np.empty(k * d), np.empty(k * d), np.empty(k)
         of_sums = parts, np.empty(TERMS), np.empty(max(k * d, TERMS) + 1)
         self._found = np.empty((AT_ONCE, 3)), np.empty((AT_ONCE, 2), np.int64), *of_sums

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.kernels.bounds import DOWN, FARTHEST, NOTHING
-from gpukm.kernels.bounds_numba import keep_of, strip_limits, within
-from gpukm.kernels.boxes_numba import BLOCK, boxes_of, survivors, survivors_for, survivors_of_several
+from gpukm.kernels.bounds_numba import begin_about, bring_about, keep_of, strip_limits, within
+from gpukm.kernels.boxes_numba import BLOCK, boxes_of, survivors, survivors_of_several
 from gpukm.kernels.int8_numba import NOT_KEPT, score_kept
-from gpukm.kernels.int16_numba import KAPPA, MOST_UNITS, rounded_for, score_strip
+from gpukm.kernels.int16_numba import KAPPA, MOST_UNITS, score_strip
 from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.narrow_numba import MOST, NUMBERS, ONE, SIDE, label_narrow
 from gpukm.kernels.pairs_numba import copy_strip, greatest_of_strip, lanes_left
 from gpukm.kernels.settle_numba import add_square, settle, take_settled
-from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, pack_rows, pack_strip, readable, strip_for
+from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, pack_rows, pack_strip, readable, scratch_for
 from gpukm.kernels.transpose_numba import QUAD, prefetch
 from gpukm.kernels.vectors_numba import (
     GROUP,
@@ -41,21 +41,6 @@ ALL = (1 << LANES) - 1  # lanes, as bits
 IN_ORDER = np.empty(0, np.int64)
 
 
-def scratch_for(d: int, k: int) -> tuple:
-    """What `assign_rows` writes to; made by NumPy, since Numba takes a tenth of a second to compile each `np.empty`."""
-    strips = strip_for.py_func(d), strip_for.py_func(d), np.empty((GROUP, ROWS), np.float32)
-    of_rows = np.empty((4, ROWS), np.float32), np.empty((3, ROWS), np.int64), np.empty(ROWS, np.int32)
-    names = np.arange(ONE, ONE + MOST, dtype=np.int32)
-    of_few = np.zeros(QUAD * MOST, np.float32), np.empty(MOST, np.float32), names.copy()
-    return (
-        (strips, rounded_for(d, k)),
-        of_rows,
-        survivors_for(k),
-        np.empty(k + max(GROUP, LANES), np.int32),
-        (of_few, names, np.empty((MOST, ROWS), np.float32)),
-    )
-
-
 @jit(FUSED)
 def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, between, cluster, around, kept, scratch):
     """Label the rows `first` to `last` of X (m, d) float32|float64; returns (how many had to be settled, `changed`).
@@ -70,10 +55,12 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
     compiles what a None needs without the rest.
     """
     shift, scale, plain, tiles, base, centroids, of_scores, boxes, operand, of_words = packed
+    fresh = operand[:0]  # not in tiles yet
     words, begins, own_part, far, terms = of_words
     strips, kept_squares, kept_words, kept_begun, kept_own, kept_terms, _, _ = kept
     kappa20, most, factor, per_square, tiny = of_scores
-    ((strip, waiting, scores), (rounded, begun, least)), (of_rows, numbers, settled), of_boxes, listed, narrow = scratch
+    of_strips, (of_rows, numbers, settled), of_boxes, listed, narrow, about = scratch
+    (strip, waiting, scores), (rounded, begun, least) = of_strips
     # Made here, so that the compiler knows that none of them is part of another.
     best, second, squares, label = (
         np.empty(ROWS, np.float32),
@@ -81,7 +68,7 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
         np.empty(ROWS, np.float32),
         np.empty(ROWS, np.int32),
     )
-    threshold, own_limits, own_reach, u = of_rows[0], of_rows[1], of_rows[2], of_rows[3]
+    threshold, own_limits, own_reach = of_rows[0], of_rows[1], of_rows[2]
     open_rows, place = numbers[0], numbers[1:].ravel()
     d, k = X.shape[1], len(centroids)
     until = readable(X, plain)
@@ -104,6 +91,10 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
     if keep is not None:
         limits, reach, drift, (half, less, off) = keep
         has_kept &= len(rows) == 0
+        if len(between):  # in the frame about that centroid, where rows are short, hardly any is left open
+            kappa, most = np.float64(kappa20) * (0.05 * (1 + 1e-6)), FAR
+            (shift, tiles, operand, base), fresh = about, about[2]
+            begin_about(cluster, centroids, shift, base)
     own_part, top = (kept_own, kept_terms[1]) if has_kept else (own_part, terms[3])
     kept_at = strips.ctypes.data, kept_squares.ctypes.data, kept_words.ctypes.data, kept_begun.ctypes.data
     kept_sizes = len(kept_words), strips.shape[1]
@@ -145,7 +136,7 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
                     of_few[1][j], of_few[2][j] = base[z], z + ONE
         in_bytes = has_kept and credit >= 0
         if keep is not None and len(rows):
-            fill_listed(X, packed, rows, start, count, strip, place)
+            fill_listed(X, shift, scale, plain, rows, start, count, strip, place)
         elif in_bytes:
             pass
         elif start + ROWS <= until:
@@ -185,12 +176,10 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
             if keep is not None:
                 few = len(between) > 0
                 if few:
-                    square_strip(strip.ctypes.data, operand.ctypes.data + 4 * d * cluster, u.ctypes.data, d)
-                    radius = np.float32(0)
-                    for i in range(ROWS):  # the last row is in all lanes that have none
-                        radius = max(radius, np.sqrt(u[i]) + per_square * (np.sqrt(u[i]) + np.sqrt(squares[i])))
-                    radius *= np.float32(2.00001)
-                    left, beyond = within(between[cluster], radius, listed)
+                    longest = np.sqrt(greatest_of_strip(squares.ctypes.data))
+                    radius = (longest + np.float32(2) * per_square * longest) * np.float32(2.00001)
+                    left, beyond = within(between, cluster, radius, listed)
+                    bring_about(cluster, listed, left, centroids, scale, kappa, operand, base)
                     listed[left : left + GROUP] = k
                     beyond = beyond - radius if left < k else FARTHEST
             in_words = in_bytes or (has_words and not has_kept and not few and credit >= 0)
@@ -276,7 +265,7 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
                     waiting[f, waits] = np.float32((np.float64(X[row, f]) - shift[f]) * scale)
                 waits += 1
                 if waits == ROWS:
-                    settle(X, open_rows, threshold, waiting, tiles, base, centroids, factor, scores, settled)
+                    settle(X, open_rows, threshold, waiting, fresh, tiles, base, centroids, factor, scores, settled)
                     changed = take_settled(open_rows, settled, labels, changes, changed)
                     waits = 0
         if changes is None:
@@ -304,14 +293,14 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
                     changed += 1
     if waits:
         threshold[waits:] = -FAR
-        settle(X, open_rows[:waits], threshold, waiting, tiles, base, centroids, factor, scores, settled)
+        settle(X, open_rows[:waits], threshold, waiting, fresh, tiles, base, centroids, factor, scores, settled)
         changed = take_settled(open_rows[:waits], settled, labels, changes, changed)
     return undecided, changed
 
 
 def assign(X: NDArray, packed: Packed, labels: NDArray[np.int32]) -> int:
     """Label a block of rows X (m, d) float32|float64, C-contiguous; returns how many had to be settled."""
-    scratch = scratch_for(X.shape[1], len(packed.centroids))
+    scratch = scratch_for(X.shape[1], len(packed.centroids), X.dtype)
     keep = keep_of(None, len(packed.centroids), X.shape[1])
     rows, around = (X, IN_ORDER, 0, len(X)), None
     if packed.boxes.asked and len(packed.centroids) >= LEAST_CENTROIDS:

@@ -12,6 +12,7 @@ each cluster; a row keeps gap + drift at the time, its `limit`: its label stands
 
 **Centroids too far** (Elkan 2003). Where |c_k - c_a| is above 2 u, k is farther than a. Rows are sorted by the u of the
 step before, `reach`, so that those that need the same few centroids come together; the u that counts is found anew.
+The Numba engine scores them in a frame about c_a, where both are short, and so is the margin.
 
 *Rounding.* D of two centroids may come in the wrong order only if their distances differ by less than gamma_{d+4} of
 their sum, which is at most 4 (u + gap) = 4 sqrt(2 h + 2 g) where it matters (else the farther is three times as far).

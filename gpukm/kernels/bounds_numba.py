@@ -3,7 +3,8 @@
 import numpy as np
 
 from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, SMALLEST, Part, factors, may_pay
-from gpukm.kernels.jit_numba import FUSED, jit
+from gpukm.kernels.boxes_numba import FAR
+from gpukm.kernels.jit_numba import ANY_ORDER, FUSED, jit
 
 NO_FLOATS = np.empty(0, np.float32)
 NO_LIMITS = NO_FLOATS, NO_FLOATS, NO_FLOATS, factors(1)
@@ -19,15 +20,44 @@ def keep_of(bounds: Part | None, n_clusters: int, n_features: int) -> tuple | No
 
 
 @jit()
-def within(around, radius, listed):
-    """List the centroids within `radius`, ascending; returns (how many, the least distance of the others)."""
-    count, beyond = 0, FARTHEST
+def within(between, cluster, radius, listed):
+    """List the centroids within `radius` of one of them, ascending; returns (how many, the least distance of others).
+
+    `between` (k, k) are distances.
+    """
+    count, beyond, around = 0, FARTHEST, between[cluster]
     for k in range(len(around)):
         listed[count] = k
         near = around[k] <= radius
         count += near
         beyond = beyond if near or beyond < around[k] else around[k]
     return count, beyond
+
+
+@jit()
+def begin_about(cluster, centroids, shift, base):
+    """Begin a frame about one of the centroids, into which `bring_about` has brought none."""
+    for f in range(centroids.shape[1]):
+        shift[f] = centroids[cluster, f]
+    base[:] = FAR
+
+
+@jit(ANY_ORDER)
+def bring_about(cluster, listed, count, centroids, scale, kappa, operand, base):
+    """Bring centroids that are not there yet, base being FAR, into the frame about one of them.
+
+    `listed` names them, `centroids` (k, d) are float64; `operand` (k, d) and `base` (k,) are as in `Packed`, for shares
+    of `kappa`.
+    """
+    for j in range(count):
+        k = listed[j]
+        if base[k] == FAR:
+            squares = 0.0
+            for f in range(centroids.shape[1]):
+                c = (centroids[k, f] - centroids[cluster, f]) * scale
+                operand[k, f] = np.float32(-c)
+                squares += c * c
+            base[k] = np.float32(squares * (0.5 - kappa))
 
 
 @jit(FUSED)

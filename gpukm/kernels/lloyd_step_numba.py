@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from gpukm.exact import Sums, buffer
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, move_rows
-from gpukm.kernels.assign_numba import assign_rows, scratch_for
+from gpukm.kernels.assign_numba import assign_rows
 from gpukm.kernels.bounds import MOST_OPEN, NOTHING, Part
 from gpukm.kernels.bounds_numba import keep_of
 from gpukm.kernels.boxes_numba import BLOCK
 from gpukm.kernels.int8_numba import NOT_KEPT
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.strips_numba import Packed
+from gpukm.kernels.strips_numba import Packed, scratch_for
 
 VALUES = 1 << 16  # of X between labelling and moving: half of a second-level cache of 512 KiB
-LEVELS = 256  # of distance, by which rows of a cluster are sorted
+LEVELS = 32  # of distance, by which rows of a cluster are sorted
 
 
 @jit()
@@ -50,13 +50,14 @@ def _sorted(keys, n_keys, order):
 @jit()
 def _by_cluster(rows, labels, k, reach):
     """(`rows` by cluster and then by distance, where each cluster begins)."""
-    levels = np.empty(len(labels), np.int32)
-    longest = np.float32(1e-30)
+    longest = np.full(k, 1e-30, np.float32)
     for row in rows:
-        longest = max(longest, reach[row])
+        longest[labels[row]] = max(longest[labels[row]], reach[row])
+    keys = np.empty(len(labels), np.int32)
     for row in rows:
-        levels[row] = np.int32(reach[row] / longest * np.float32(LEVELS - 1))
-    return _sorted(labels, k, _sorted(levels, LEVELS, rows)[0])
+        keys[row] = labels[row] * LEVELS + np.int32(reach[row] / longest[labels[row]] * np.float32(LEVELS - 1))
+    order, begins = _sorted(keys, k * LEVELS, rows)
+    return order, begins[::LEVELS].copy()
 
 
 @jit()
@@ -128,7 +129,7 @@ def lloyd_step(
         around = None
     found = np.empty(len(X) + 1 if known else 0, np.int64)
     changes = changes_for(scratch, len(X) if len(between) else rows_at_once(X.shape[1]))
-    own = found, changes, scratch_for(X.shape[1], len(packed.centroids))
+    own = found, changes, scratch_for(X.shape[1], len(packed.centroids), X.dtype, len(between) > 0)
     exact = w, scale, bits, sums.store
     rows = X, 0, len(X), packed.arguments, labels
     copies = NOT_KEPT if kept is None else kept

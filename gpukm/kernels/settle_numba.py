@@ -32,16 +32,20 @@ def distance(X, row, centroids, k):
 
 
 @jit()
-def settle(X, open_rows, threshold, strip, tiles, base, centroids, within, scores, labels):
+def settle(X, open_rows, threshold, strip, operand, tiles, base, centroids, within, scores, labels):
     """Label rows of X (`open_rows`), packed in `strip`: of the centroids within their `threshold`, the nearest by D.
 
-    `threshold` (ROWS,) is below all scores in lanes that have no row; `labels` (ROWS,) int32 is written.
+    `threshold` (ROWS,) is below all scores in lanes that have no row; `labels` (ROWS,) int32 is written. `operand` is
+    what is to be brought to `tiles` first, or (0, d).
     Centroids come in order of number. One that is clearly nearer than the nearest so far, by a sum in any order,
     replaces it, one clearly farther is passed over; between the two D decides, and of equal D the first stays.
     """
     count, k, d = len(open_rows), len(centroids), X.shape[1]
     nearest = np.full(count, np.inf)  # any_order
     exact = np.full(count, -1.0)  # D, once it was needed
+    for j in range(len(operand) - 1):
+        for f in range(d):
+            tiles[j // GROUP, f, j % GROUP] = operand[j, f]
     for g in range(len(tiles)):
         at = g * GROUP
         store_tile(strip.ctypes.data, tiles[g].ctypes.data, base[at:].ctypes.data, scores.ctypes.data, d)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from gpukm.exact import U64, gamma
 from gpukm.kernels.assign import Frame, slack_terms
-from gpukm.kernels.boxes_numba import Boxes
-from gpukm.kernels.int16_numba import packed_words
+from gpukm.kernels.boxes_numba import Boxes, survivors_for
+from gpukm.kernels.int16_numba import packed_words, rounded_for
 from gpukm.kernels.jit_numba import FUSED, jit
+from gpukm.kernels.narrow_numba import MOST, ONE
 from gpukm.kernels.transpose_numba import (
     QUAD,
     prefetch,
@@ -147,33 +148,54 @@ def pack_rows(rows, itemsize, shift, scale, strip, d):
 
 
 @jit()
-def fill_listed(X, packed, rows, first, count, strip, at):
+def fill_listed(X, shift, scale, plain, rows, first, count, strip, at):
     """Bring `count` rows of X that are listed in `rows` from `first` on into `strip`.
 
-    `packed` is `Packed.arguments`; `at` (2 ROWS,) int64 is scratch.
+    `shift`, `scale` and `plain` are as in `Packed`; `at` (2 ROWS,) int64 is scratch.
     """
-    (shift, scale, plain), d = packed[:3], X.shape[1]
-    fast, until = plain, len(X) + 1 - (len(strip) + d - 1) // d  # rows whose quads end within X
+    d = X.shape[1]
+    fast = plain
+    begin, own, centre, out = X.ctypes.data, at.ctypes.data, shift.ctypes.data, strip.ctypes.data
     for i in range(ROWS):
         row, later = rows[first + min(i, count - 1)], rows[min(first + ROWS + i, len(rows) - 1)]
-        fast &= row < until
-        at[i], at[ROWS + i] = X.ctypes.data + 4 * d * row, X.ctypes.data + 4 * d * later
-    if not fast:
+        fast &= row * d + len(strip) <= len(X) * d  # its quads end within X
+        at[i], at[ROWS + i] = begin + 4 * d * row, begin + 4 * d * later
+    if fast:
+        for i in range(0, ROWS, LANES):
+            for f in range(0, d, QUAD):
+                if f % 16 == 0:
+                    for j in range(i, i + LANES):
+                        prefetch(at[ROWS + j] + 4 * f)
+                transpose_listed(own + 8 * i, 4 * f, centre + 4 * f, out + 4 * (f * ROWS + i))
+    else:
         for f in range(d):
-            centre = np.float64(shift[f])
+            middle = np.float64(shift[f])
             for i in range(ROWS):
-                strip[f, i] = np.float32((np.float64(X[rows[first + min(i, count - 1)], f]) - centre) * scale)
-        return
-    own, centre, out = at.ctypes.data, shift.ctypes.data, strip.ctypes.data
-    for i in range(0, ROWS, LANES):
-        for f in range(0, d, QUAD):
-            if f % 16 == 0:
-                for j in range(i, i + LANES):
-                    prefetch(at[ROWS + j] + 4 * f)
-            transpose_listed(own + 8 * i, 4 * f, centre + 4 * f, out + 4 * (f * ROWS + i))
+                strip[f, i] = np.float32((np.float64(X[rows[first + min(i, count - 1)], f]) - middle) * scale)
 
 
 @jit()
 def strip_for(d):
     """An empty strip for rows of d features."""
     return np.zeros((-(-d // QUAD) * QUAD, ROWS), np.float32)
+
+
+def scratch_for(d: int, k: int, dtype: np.dtype, by_cluster: bool = False) -> tuple:
+    """What `assign_rows` writes to, for rows of a dtype that come cluster by cluster or not.
+
+    It is made by NumPy, since Numba takes a tenth of a second to compile each `np.empty`.
+    """
+    groups = -(-k // GROUP) if by_cluster else 0
+    of_frame = np.zeros((groups, d, GROUP), np.float32), np.zeros((groups * GROUP + 1, d), np.float32)
+    strips = strip_for.py_func(d), strip_for.py_func(d), np.empty((GROUP, ROWS), np.float32)
+    of_rows = np.empty((3, ROWS), np.float32), np.empty((3, ROWS), np.int64), np.empty(ROWS, np.int32)
+    names = np.arange(ONE, ONE + MOST, dtype=np.int32)
+    of_few = np.zeros(QUAD * MOST, np.float32), np.empty(MOST, np.float32), names.copy()
+    return (
+        (strips, rounded_for(d, k)),
+        of_rows,
+        survivors_for(k),
+        np.empty(k + max(GROUP, LANES), np.int32),
+        (of_few, names, np.empty((MOST, ROWS), np.float32)),
+        (np.zeros(-(-d // QUAD) * QUAD, dtype), *of_frame, np.empty(groups * GROUP + 1, np.float32)),
+    )
