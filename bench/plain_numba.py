@@ -197,7 +197,7 @@ def fit(X: np.ndarray, centroids: np.ndarray, iterations: int, threads: int) -> 
     shift[:d] = mean
     frame = shift, 1.0
     order, sides = None, np.empty((0, 3, 4), np.float32)
-    if kernels.worth_arranging("numba", X, X.dtype, k, MEMORY):
+    if kernels.worth_arranging("numba", X, X.dtype, k, MEMORY, iterations):
 
         def arranging(task):
             return visit(lambda part: task(part.start, part.stop, {}), max(n // (4 * threads), few))

@@ -61,16 +61,17 @@ class ArraySource(Measured):
         self._kept: Any = None  # a copy of the rows in 8 bits; False where there can be none
         self.reset()
 
-    def arrange(self, n_clusters: int, often: bool = False) -> None:
+    def arrange(self, n_clusters: int, often: bool = False, max_iter: int = 0) -> None:
         """Get ready for steps with `n_clusters` centroids: choose the engine, sort a copy of the rows if that helps.
 
-        `often`: there will be hundreds of them, not tens. `as_given` brings labels back to the order of the rows.
+        `often`: there will be hundreds of them, not tens; `max_iter` at most, if not 0. For `as_given`, see there.
         """
         self._n_clusters, self._compared = n_clusters, n_clusters * (8 if often else 1)
         if self.engine == "numpy":
             self.engine = self._best_engine()
             self.reset()
-        if self._order is None and kernels.worth_arranging(self.engine, self._X, self.dtype, n_clusters, self._memory):
+        own = self.engine, self._X, self.dtype, n_clusters, self._memory
+        if self._order is None and kernels.worth_arranging(*own, max_iter):
             self._arrange()
         self._suit(n_clusters)
 

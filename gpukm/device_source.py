@@ -68,7 +68,7 @@ class DeviceSource(ArraySource):
         cuda.column_sums(self.gpu, self.device_rows, self.device_weights, columns)
         return columns.to_host(self.gpu)
 
-    def arrange(self, n_clusters: int, often: bool = False) -> None:
+    def arrange(self, n_clusters: int, often: bool = False, max_iter: int = 0) -> None:
         """Get ready for steps with `n_clusters` centroids: sort a copy of the rows if that helps."""
         if self._order is not None or not cuda.worth_arranging(self.device_rows, n_clusters, self._memory):
             return

@@ -56,7 +56,7 @@ class DeviceStreamSource(StreamSource):
         super().reset()
         self._device_sums = None
 
-    def arrange(self, n_clusters: int, often: bool = False) -> None:
+    def arrange(self, n_clusters: int, often: bool = False, max_iter: int = 0) -> None:
         """Leave the rows in the order in which they come."""
         self._n_clusters = n_clusters
 

@@ -182,5 +182,5 @@ class StreamSource(ArraySource):
         rows += self.dtype.type(0)
         return rows
 
-    def arrange(self, n_clusters: int, often: bool = False) -> None:
+    def arrange(self, n_clusters: int, often: bool = False, max_iter: int = 0) -> None:
         """Leave the rows in the order in which they come."""

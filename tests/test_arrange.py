@@ -34,6 +34,8 @@ def test_when_rows_are_arranged():
     """Only where it pays, and where the copy fits the memory allowed."""
     X, memory = np.zeros((1 << 18, 3), np.float32), 64 << 20
     assert kernels.worth_arranging("numba", X, X.dtype, 256, memory)
+    assert kernels.worth_arranging("numba", X, X.dtype, 16, memory, 50)  # in the long run
+    assert not kernels.worth_arranging("numba", X, X.dtype, 16, memory, 10)
     for engine, rows, clusters, allowed in (
         ("numpy", X, 256, memory),
         ("numba", X[:1000], 256, memory),

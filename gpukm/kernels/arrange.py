@@ -11,21 +11,24 @@ from numpy.typing import NDArray
 
 from gpukm.exact import SMALLEST
 
-# Measured: from where on boxes repay the sorting; with more features too many centroids survive.
-MOST_FEATURES, LEAST_CENTROIDS, LEAST_ROWS = 4, 32, 1 << 17
+# Measured: from where on boxes pay, and repay the sorting within LEAST_STEPS or SOON; with more features too many
+# centroids survive.
+MOST_FEATURES, LEAST_CENTROIDS, LEAST_ROWS = 4, 12, 1 << 17
+LEAST_STEPS, SOON = 40, 32  # the latter is of centroids
 BYTES = 10  # a row that sorting takes at most, besides the rows
 
 
-def worth_arranging(engine: str, X: Any, dtype: np.dtype, n_clusters: int, max_memory: int) -> bool:
-    """Whether steps gain by X (n, d) in order, and a copy in `dtype` fits `max_memory` bytes."""
+def worth_arranging(engine: str, X: Any, dtype: np.dtype, n_clusters: int, max_memory: int, max_iter: int = 0) -> bool:
+    """Whether up to `max_iter` steps gain by X (n, d) in order, and a copy in `dtype` fits `max_memory` bytes."""
     n, d = X.shape
-    boxes = d <= MOST_FEATURES and n_clusters >= LEAST_CENTROIDS and n >= LEAST_ROWS
+    least = LEAST_CENTROIDS if max_iter >= LEAST_STEPS else SOON
+    boxes = d <= MOST_FEATURES and n_clusters >= least and n >= LEAST_ROWS
     return engine == "numba" and boxes and n * (d * dtype.itemsize + BYTES) <= max_memory
 
 
 def compared(n_clusters: int, n_features: int) -> int:
     """About how many of the centroids rows are compared with in each step, where many rows would be arranged."""
-    return min(n_clusters, LEAST_CENTROIDS) if n_features <= MOST_FEATURES else n_clusters
+    return min(n_clusters, SOON) if n_features <= MOST_FEATURES else n_clusters
 
 
 def scale_to(bits: int, low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
