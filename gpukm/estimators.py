@@ -71,9 +71,9 @@ class KMeans(FittingCentroids):
         "cuda" and "cuda:N" copy an X on the host to that GPU; "cpu" never does.
     max_memory : int, default=64 MiB
         Bytes that temporaries may take up beside X, labels and distances. Where it pays, and within these bytes, a copy
-        of X is made with its rows sorted in space (for up to 4 features and from 32 clusters on, 64 on a GPU), or in 8
-        bits (whole numbers, 96 features or more, up to 31 clusters). Rows in a file, in a memory map or made by a
-        function are read in chunks if they take up more.
+        of X is made with its rows sorted in space (for up to 4 features and from 32 clusters on, from 12 where
+        `max_iter` is 40 or more; on a GPU from 64), or in 8 bits (whole numbers, 96 features or more, up to 31
+        clusters). Rows in a file, in a memory map or made by a function are read in chunks if they take up more.
     callback : callable or None, default=None
         Called with each `Iteration` of each run; something true ends the run.
     refine : {"random-swap", "hartigan-wong"} or None, default=None

@@ -37,7 +37,7 @@ from gpukm.kernels.vectors_numba import (
 LEAST_CENTROIDS = 64  # from which on boxes pay that are found for one look at the rows
 SPARED = ROWS // 4  # rows of a strip that may be open after it was scored in 16 bits, for that to be faster
 FAR_OFF = np.float32(2.0**60)  # rows so long might overflow what is made of scores in 16 bits
-ALL = (1 << LANES) - 1  # lanes, as bits
+ALL = (1 << ROWS) - 1  # rows of a strip, as bits
 IN_ORDER = np.empty(0, np.int64)
 
 
@@ -279,18 +279,19 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
                     changes[0][changed], changes[1][changed] = row, label[i]
                     changed += 1
         else:
+            bits = 0  # of all lanes at once: each loop whose length varies costs as much as scoring some centroids
             for lane in range(0, ROWS, LANES):
-                bits = lanes_differ(label.ctypes.data + 4 * lane, labels.ctypes.data + 4 * (start + lane))
-                if bits == ALL:
-                    for i in range(LANES):
-                        changes[0][changed + i], changes[1][changed + i] = start + lane + i, label[lane + i]
-                    changed += LANES
-                    bits = 0
-                while bits:
-                    i = lane + lowest_bit(bits)
-                    bits &= bits - 1
-                    changes[0][changed], changes[1][changed] = start + i, label[i]
-                    changed += 1
+                bits |= lanes_differ(label.ctypes.data + 4 * lane, labels.ctypes.data + 4 * (start + lane)) << lane
+            if bits == ALL:
+                for i in range(ROWS):
+                    changes[0][changed + i], changes[1][changed + i] = start + i, label[i]
+                changed += ROWS
+                bits = 0
+            while bits:
+                i = lowest_bit(bits)
+                bits &= bits - 1
+                changes[0][changed], changes[1][changed] = start + i, label[i]
+                changed += 1
     if waits:
         threshold[waits:] = -FAR
         settle(X, open_rows[:waits], threshold, waiting, fresh, tiles, base, centroids, factor, scores, settled)

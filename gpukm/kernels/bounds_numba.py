@@ -42,6 +42,12 @@ def begin_about(cluster, centroids, shift, base):
     base[:] = FAR
 
 
+@jit()
+def _about(c, centre, scale):
+    """A centroid's feature in a frame: as rounded, whatever the caller is allowed."""
+    return (c - centre) * scale
+
+
 @jit(ANY_ORDER)
 def bring_about(cluster, listed, count, centroids, scale, kappa, operand, base):
     """Bring centroids that are not there yet, base being FAR, into the frame about one of them.
@@ -54,7 +60,7 @@ def bring_about(cluster, listed, count, centroids, scale, kappa, operand, base):
         if base[k] == FAR:
             squares = 0.0
             for f in range(centroids.shape[1]):
-                c = (centroids[k, f] - centroids[cluster, f]) * scale
+                c = _about(centroids[k, f], centroids[cluster, f], scale)
                 operand[k, f] = np.float32(-c)
                 squares += c * c
             base[k] = np.float32(squares * (0.5 - kappa))
