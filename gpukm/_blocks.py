@@ -68,9 +68,8 @@ class Blocks:
     def rows(self, indices: NDArray) -> NDArray:
         """Rows by index, on the host, in the compute dtype; -0.0 becomes 0.0, which it equals."""
         if is_numpy(self._xp):
-            taken = (
-                self._X.take(indices, axis=0) if self._X.flags.c_contiguous else self._X[indices]
-            )  # three times faster
+            in_rows = self._X.flags.c_contiguous  # then `take` is three times as fast; else it copies all of X
+            taken = self._X.take(indices, axis=0) if in_rows else self._X[indices]
         else:
             taken = to_numpy(self._xp.take(self._X, from_numpy(np.asarray(indices, np.int64), self._X), axis=0))
         return np.ascontiguousarray(taken, self.dtype) + self.dtype.type(0)

@@ -64,7 +64,7 @@ class ArraySource(Measured):
     def arrange(self, n_clusters: int, often: bool = False, max_iter: int = 0) -> None:
         """Get ready for steps with `n_clusters` centroids: choose the engine, sort a copy of the rows if that helps.
 
-        `often`: there will be hundreds of them, not tens; `max_iter` at most, if not 0. For `as_given`, see there.
+        `often`: hundreds of them, not tens; `max_iter`: at most so many. `as_given` brings labels to the order of X.
         """
         self._n_clusters, self._compared = n_clusters, n_clusters * (8 if often else 1)
         if self.engine == "numpy":

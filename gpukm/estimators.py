@@ -198,7 +198,7 @@ class KMeans(FittingCentroids):
         refine = REFINEMENTS.get(self.refine or "", refine)
         if not one_by_one and refine is None:
             source = placed(source, self.device, int(self.n_clusters), int(self.max_iter), int(self.max_memory))
-        source.arrange(int(self.n_clusters), refine is not None, int(self.max_iter))
+        source.arrange(int(self.n_clusters), often=refine is not None, max_iter=int(self.max_iter))
         if checkpoint is not None:
             checkpoint.match(fit_identity(self, source, n_init, drawn_from))
         best = best_run(

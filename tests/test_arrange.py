@@ -102,7 +102,7 @@ def test_parts_follow_each_other_without_leaps(d):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_boxes_passed_over_change_no_step(dtype, threads):
     """Blobs far apart, whose boxes keep their label from step to step, and some rows between them, which do not."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(2)
     centres = rng.integers(20, 230, (40, 3))
     X = np.clip(np.repeat(centres, 500, axis=0) + rng.integers(-3, 4, (20_000, 3)), 0, 255)
     X = np.concatenate([X, rng.integers(0, 256, (3000, 3))])[rng.permutation(23_000)].astype(dtype)
@@ -119,7 +119,7 @@ def test_boxes_passed_over_change_no_step(dtype, threads):
             assert found.changed == expected.changed
             assert np.array_equal(boxed.sizes(boxed.labels, count), plain.sizes(plain.labels, count))
         whole.append(np.count_nonzero(boxed._same >= 0))
-    assert min(whole[:4]) > 15 and whole[4] == 0 and whole[-1] > 15
+    assert min(whole[:4]) > 20 and whole[4] == 0 and whole[-1] > 20
 
 
 def test_boxes_after_a_step_that_was_broken_off():

@@ -74,10 +74,7 @@ def arranged(
     at = dict(zip(starts, begins, strict=True))
     out = np.empty((n_samples, few.shape[1]), few.dtype)
     order = np.empty(n_samples, np.int32 if n_samples < 2**31 else np.int64)
-    if X is None:
-        visit(lambda i, j, _: fast.deal_rows(block(i, j), i, cells[i:j], at[i], order, out))
-    else:
-        visit(lambda i, j, _: fast.deal(i, cells[i:j], at[i], order))
+    visit(lambda i, j, _: fast.deal(block(i, j) if X is None else None, i, cells[i:j], at[i], order, out))
 
     def surround(start: int, stop: int, scratch: dict) -> NDArray[np.float32]:
         if X is not None:

@@ -99,24 +99,18 @@ def begin(counts):
 
 
 @jit()
-def deal(first, cells, at, order):
-    """Write the numbers of rows, `first` and on, to their `cells`; `at` says where the next of each cell goes."""
+def deal(X, first, cells, at, order, rows):
+    """Write the numbers of rows, `first` and on, to their `cells`; and the rows X (m, d) beside them, if not None.
+
+    `at` says where the next of each cell goes, and is brought up to date.
+    """
     for i in range(len(cells)):
         to = at[cells[i]]
         at[cells[i]] = to + 1
         order[to] = first + i
-
-
-@jit()
-def deal_rows(X, first, cells, at, order, rows):
-    """`deal`, with the rows of X (m, d) beside their numbers."""
-    d = X.shape[1]
-    for i in range(len(X)):
-        to = at[cells[i]]
-        at[cells[i]] = to + 1
-        for f in range(d):
-            rows[to, f] = X[i, f]
-        order[to] = first + i
+        if X is not None:
+            for f in range(X.shape[1]):
+                rows[to, f] = X[i, f]
 
 
 @jit()

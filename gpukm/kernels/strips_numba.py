@@ -1,4 +1,4 @@
-"""strips: rows and centroids as the Numba kernels read them.
+"""strips: rows and centroids as the Numba kernels read them, and what they write to.
 
 Rows come ROWS at a time, centred and transposed into a strip that stays in the first-level cache; centroids are packed
 once an iteration.
