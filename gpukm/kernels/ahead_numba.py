@@ -15,17 +15,20 @@ from gpukm.kernels.accumulate_numba import NO_WEIGHTS
 from gpukm.kernels.ahead import HOST, LONGEST, RUNNING, SETTLED, WITHIN_TOL, Ran, row_products
 from gpukm.kernels.assign import FAR as FARTHEST
 from gpukm.kernels.assign import Frame
-from gpukm.kernels.bounds import NOTHING
+from gpukm.kernels.bounds import NEVER, NOTHING
 from gpukm.kernels.bounds_numba import keep_of
 from gpukm.kernels.boxes_numba import BLOCK, Boxes
 from gpukm.kernels.int8_numba import NOT_KEPT, pack_kept
 from gpukm.kernels.int16_numba import pack_words, words_for
 from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.lloyd_step_numba import changes_for, rows_at_once, step
+from gpukm.kernels.narrow_numba import MOST
 from gpukm.kernels.quotients_numba import TERMS, divide, exact_sum, rounded_sum
+from gpukm.kernels.stands_numba import CALM, no_limits, two_moves
 from gpukm.kernels.strips_numba import FAR, framed, row_limits, scratch_for
 from gpukm.kernels.team_numba import DONE, NEXT, STOP, all_done, board_for, publish, raised, taken, work_comes
-from gpukm.kernels.vectors_numba import GROUP
+from gpukm.kernels.transpose_numba import QUAD
+from gpukm.kernels.vectors_numba import GROUP, ROWS
 
 AT_ONCE = 64  # iterations at most, as long as all together are short
 BLOCKS, PRODUCTS = 8, 1 << 18  # for each thread, at most, and at least that many products in each
@@ -112,13 +115,13 @@ def _run(
     `me` is 0 for the thread that leads; what it returns counts. The others take their part of the rows.
     """
     # One function for both, as `step` is compiled anew for each place that calls it.
-    board, rows, blocks, stores, tallies, bound = team
+    board, rows, blocks, stores, tallies, shared = team
     shift, scale, plain = frame
     kappa, within, factor, tiny, boxes, typical = margins
     store, used, grid_scale, bits, units = sums
     operand, tiles, base, exact, words = packed
     records, counts, parts, terms, partials = found
-    (bounds, kept), nothing = known, np.empty(0, np.int64)
+    (bounds, kept, (limit_of, of_gaps, calm)), drift = known, 0.0
     wider = kappa * (1 + 40 * kappa)
     i = 0
     while True:
@@ -132,7 +135,7 @@ def _run(
                 pack_words(exact, shift, scale, typical, words)
             if len(kept[0]):
                 pack_kept(exact, shift, scale, kept)
-            bound[0] = np.float32(2 * wider * longest * (1 + 1e-6))
+            shared[0] = np.float32(2 * wider * longest * (1 + 1e-6))
             board[DONE] = 0
             publish(board.ctypes.data + 8 * NEXT, 0)
         elif not work_comes(board, blocks):
@@ -143,10 +146,11 @@ def _run(
             if block < 0:
                 break
             # Not before: the block may be of a later iteration than the one that `work_comes` saw.
-            limits = np.float32(20 * wider), bound[0], within, factor, tiny
+            limits = np.float32(20 * wider), shared[0], within, factor, tiny
             arguments = shift, scale, plain, tiles, base, exact, limits, boxes, operand, words
             some = X, block * rows, min((block + 1) * rows, len(X)), arguments, labels, weights
-            undecided, changed, limbs, _ = step(*some, *values, *bounds, around, kept, nothing, *own)
+            stands = limit_of, shared[1], shared[2] > 0, of_gaps
+            undecided, changed, limbs, _ = step(*some, *values, *bounds, around, kept, stands, own)
             tallies[me, 0] += changed
             tallies[me, 1] += undecided
             tallies[me, 2] = max(tallies[me, 2], limbs)
@@ -161,6 +165,8 @@ def _run(
         if not full:
             return HOST, i, used
         records[i - 1, 0], records[i - 1, 1], records[i - 1, 2] = inner, moves, spread
+        drift += two_moves(centroids, states[i - 1]) * scale
+        shared[1], shared[2] = np.float32(drift * (1 + 2.0**-22)), counts[i - 1, 0] < calm
         centroids = states[i - 1]
         if not moved:
             return SETTLED, i, used
@@ -197,7 +203,8 @@ class Runner:
         self._rows = rows_of_blocks(m, d, k, n_threads)
         self._blocks = -(-m // self._rows)
         self._team, self._together = min(n_threads, self._blocks), together
-        self._own = [(changes_for({}, rows_at_once(d)), scratch_for(d, k, X.dtype)) for _ in range(self._team)]
+        nobody = np.empty(0, np.int64)
+        self._own = [(nobody, changes_for({}, rows_at_once(d)), scratch_for(d, k, X.dtype)) for _ in range(self._team)]
         parts = np.empty(k * d), np.empty(k * d), np.empty(k)
         of_sums = parts, np.empty(TERMS), np.empty(max(k * d, TERMS) + 1)
         self._found = np.empty((AT_ONCE, 3)), np.empty((AT_ONCE, 2), np.int64), *of_sums
@@ -205,6 +212,8 @@ class Runner:
         self._at_once = max(min(LONGEST // self._products, AT_ONCE), 1)
         # None are kept. An array that is an argument, not a global, is what `lloyd_step` has `step` compiled for.
         self._bounds = keep_of(None, k, d), NOTHING, False
+        self._limits = np.empty(-(-m // ROWS) if d <= QUAD and k <= MOST else 0, np.float32)
+        self._calm = m // CALM
         self.able = kappa < 0.01
 
     def run(
@@ -235,9 +244,15 @@ class Runner:
         size = self._team if min(iterations, LIKELY) * self._products >= ALONE else 1
         board = board_for(self._blocks)
         found = np.zeros((size - 1, *sums.store.shape), np.int64), np.zeros((size, 3), np.int64)
-        team = board, self._rows, self._blocks, *found, np.empty(1, np.float32)
+        team = board, self._rows, self._blocks, *found, np.zeros(3, np.float32)
         data = self._X, self._frame, self._margins, labels, self._weights, own, np.ascontiguousarray(centroids), mean
-        out = float(tol), states, self._found, self._packed, around, (self._bounds, NOT_KEPT if kept is None else kept)
+        limits, _, _, of_gaps = no_limits(self._X.shape[1])
+        if around is None:  # beside boxes, nothing is gained
+            limits = self._limits
+        limits[:] = NEVER
+        stands = limits, of_gaps, self._calm if len(limits) else -1
+        known = self._bounds, NOT_KEPT if kept is None else kept, stands
+        out = float(tol), states, self._found, self._packed, around, known
 
         def member(me: int) -> Any:
             return _run(me, team, *data, *out, self._own[me])

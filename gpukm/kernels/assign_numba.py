@@ -11,7 +11,7 @@ Cost of a strip: 2 ROWS k d FLOP; nothing of n x k is stored.
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukm.kernels.bounds import DOWN, FARTHEST, NOTHING
+from gpukm.kernels.bounds import DOWN, FARTHEST, NEVER, NOTHING
 from gpukm.kernels.bounds_numba import begin_about, bring_about, keep_of, strip_limits, within
 from gpukm.kernels.boxes_numba import BLOCK, boxes_of, survivors, survivors_of_several
 from gpukm.kernels.int8_numba import NOT_KEPT, score_kept
@@ -20,6 +20,7 @@ from gpukm.kernels.jit_numba import FUSED, jit
 from gpukm.kernels.narrow_numba import MOST, NUMBERS, ONE, SIDE, label_narrow
 from gpukm.kernels.pairs_numba import copy_strip, greatest_of_strip, lanes_left
 from gpukm.kernels.settle_numba import add_square, settle, take_settled
+from gpukm.kernels.stands_numba import limit_of_strip, no_limits
 from gpukm.kernels.strips_numba import FAR, Packed, fill_listed, pack_rows, pack_strip, readable, scratch_for
 from gpukm.kernels.transpose_numba import QUAD, prefetch
 from gpukm.kernels.vectors_numba import (
@@ -42,7 +43,9 @@ IN_ORDER = np.empty(0, np.int64)
 
 
 @jit(FUSED)
-def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, between, cluster, around, kept, scratch):
+def assign_rows(
+    X, rows, first, last, packed, labels, changes, changed, keep, between, cluster, around, kept, stands, scratch
+):
     """Label the rows `first` to `last` of X (m, d) float32|float64; returns (how many had to be settled, `changed`).
 
     `packed` is `Packed.arguments`. The labels are written to `labels` (m,); or, where `changes` is not None but a row
@@ -51,8 +54,9 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
     rows of X that `first` and `last` count. Where `between` (k, k) is not empty, all rows had the label `cluster`, and
     centroids farther from that one than twice a row are left out. `around` is None or (boxes, as from `boxes_of`; the
     label of each BLOCK rows of X, -1 where they may differ: brought up to date); then `first` begins one of them, and
-    `keep` is None. `kept` is NOT_KEPT, or as from `int8_numba.KeptRows.part` and `first` a multiple of ROWS. Numba
-    compiles what a None needs without the rest.
+    `keep` is None. `kept` is NOT_KEPT, or as from `int8_numba.KeptRows.part` and `first` a multiple of ROWS. `stands`
+    are as from `no_limits`, or hold limits, and nothing else is known of rows. Numba compiles what a None needs without
+    the rest.
     """
     shift, scale, plain, tiles, base, centroids, of_scores, boxes, operand, of_words = packed
     fresh = operand[:0]  # not in tiles yet
@@ -88,6 +92,7 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
         _, at, bars, near_columns, near_low, near_high, numbered = of_boxes
     exact_share = np.float32(1.01 * KAPPA / per_square)  # of what is allowed for roundings
     has_words, has_kept = len(words) > 0, len(strips) > 0
+    limit_of, drifted, asked, of_gaps = stands
     if keep is not None:
         limits, reach, drift, (half, less, off) = keep
         has_kept &= len(rows) == 0
@@ -102,6 +107,8 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
     while start + ROWS < last:
         start += ROWS
         count = min(ROWS, last - start)
+        if asked and limit_of[start // ROWS] > drifted:
+            continue
         if around is not None and start % BLOCK == 0:
             box = start // BLOCK
             few, left, near = ask, k, of_all
@@ -150,21 +157,12 @@ def assign_rows(X, rows, first, last, packed, labels, changes, changed, keep, be
             pack_strip(X, shift, scale, start, count, strip)
         scored = keep is None and left <= most_narrow
         if scored:
-            several = label_narrow(
-                strip.ctypes.data,
-                near[0],
-                near[1],
-                near[2],
-                -(-left // SIDE) * SIDE,
-                kappa20,
-                most,
-                per_square,
-                tiny,
-                stored.ctypes.data,
-                label.ctypes.data,
-                best.ctypes.data,
-                d,
-            )
+            padded, own = -(-left // SIDE) * SIDE, (stored.ctypes.data, label.ctypes.data, best.ctypes.data)
+            several = label_narrow(strip.ctypes.data, *near, padded, kappa20, most, per_square, tiny, *own, d)
+            if asked:
+                found = strip.ctypes.data, own[0], own[2], padded, per_square, tiny
+                limit = NEVER if several else limit_of_strip(*found, of_gaps, drifted, second.ctypes.data, d)
+                limit_of[start // ROWS] = limit
         else:
             best[:] = FAR
             second[:] = FAR
@@ -306,5 +304,5 @@ def assign(X: NDArray, packed: Packed, labels: NDArray[np.int32]) -> int:
     rows, around = (X, IN_ORDER, 0, len(X)), None
     if packed.boxes.asked and len(packed.centroids) >= LEAST_CENTROIDS:
         around = boxes_of(X, packed.shift, packed.scale), np.full(-(-len(X) // BLOCK), -1, np.int32)
-    nothing = NOTHING, -1, around, NOT_KEPT
+    nothing = NOTHING, -1, around, NOT_KEPT, no_limits(X.shape[1])
     return int(assign_rows(*rows, packed.arguments, labels, None, 0, keep, *nothing, scratch)[0])

@@ -15,6 +15,7 @@ from gpukm.kernels.bounds_numba import keep_of
 from gpukm.kernels.boxes_numba import BLOCK
 from gpukm.kernels.int8_numba import NOT_KEPT
 from gpukm.kernels.jit_numba import jit
+from gpukm.kernels.stands_numba import no_limits
 from gpukm.kernels.strips_numba import Packed, scratch_for
 
 VALUES = 1 << 16  # of X between labelling and moving: half of a second-level cache of 512 KiB
@@ -61,16 +62,15 @@ def _by_cluster(rows, labels, k, reach):
 
 
 @jit()
-def step(
-    X, begin, end, packed, labels, weights, scale, bits, store, keep, between, known, around, kept, found, changes, own
-):
+def step(X, begin, end, packed, labels, weights, scale, bits, store, keep, between, known, around, kept, stands, own):
     """Label the rows `begin` to `end` of X and move those that changed; returns (undecided, moved, limbs, standing).
 
-    `begin` is the first row of a box. Limbs are those in use.
+    `begin` is the first row of a box. Limbs are those in use. `own` is scratch: room for the rows that are open, what
+    `changes_for` and `scratch_for` give.
     """
     # `assign_rows` is called from here only: Numba would compile it anew for every function in between.
     undecided, moved, used, standing = 0, np.int64(0), 1, 0
-    zero = np.int64(0)  # a literal would be a type of its own, to compile for
+    (found, changes, scratch), zero = own, np.int64(0)  # a literal would be a type of its own, to compile for
     near, rows = len(between) > 0, len(changes[0])
     for start in range(begin, end, rows):
         stop = min(start + rows, end)
@@ -86,12 +86,12 @@ def step(
                 for cluster in range(max(len(between), 1)):
                     first, last = (begins[cluster], begins[cluster + 1]) if near else (zero, count)
                     some = X, order, first, last, packed, labels, changes, changed
-                    settled, changed = assign_rows(*some, keep, between, cluster, around, kept, own)
+                    settled, changed = assign_rows(*some, keep, between, cluster, around, kept, stands, scratch)
                     undecided += settled
                 count = 0
         if count:
             all_rows = X, found[:0], start, stop, packed, labels, changes, changed
-            settled, changed = assign_rows(*all_rows, keep, between, zero, around, kept, own)
+            settled, changed = assign_rows(*all_rows, keep, between, zero, around, kept, stands, scratch)
             undecided += settled
         used = max(used, move_rows(X, changes, changed, weights, labels, scale, bits, store))
         moved += changed
@@ -132,7 +132,7 @@ def lloyd_step(
     own = found, changes, scratch_for(X.shape[1], len(packed.centroids), X.dtype, len(between) > 0)
     exact = w, scale, bits, sums.store
     rows = X, 0, len(X), packed.arguments, labels
-    copies = NOT_KEPT if kept is None else kept
-    undecided, moved, used, standing = step(*rows, *exact, keep, between, known, around, copies, *own)
+    beside = around, NOT_KEPT if kept is None else kept, no_limits(X.shape[1])
+    undecided, moved, used, standing = step(*rows, *exact, keep, between, known, *beside, own)
     sums.used = max(sums.used, used)
     return moved, undecided, standing
