@@ -14,13 +14,13 @@ from gpukm._arrays import from_numpy, is_numpy, to_numpy
 from gpukm._threads import run_team, single_threaded_blas
 from gpukm.exact import Sums, sums_like
 from gpukm.measured import Measured
-from gpukm.sources import Ahead, Far, Iteration, Step
+from gpukm.sources import Ahead, Far, Step
 
 Array = Any
 LONG = 1 << 18  # rows of a visit that labels: many, since each visit has to bring the sums up to date
 SORTED = 1 << 15  # rows of a visit that sorts: more than cells, which it counts
 PRODUCTS = 1 << 22  # in a visit that is worth a thread's while
-UNTIL_BOUNDS = 4  # iterations before another look whether bounds would pay
+UNTIL_BOUNDS, UNTIL_NONE = 4, 16  # iterations before another look whether bounds would pay, or still do
 
 
 class ArraySource(Measured):
@@ -230,28 +230,26 @@ class ArraySource(Measured):
         if self._runner is None or sums is None or self._halfway or self._counts is not None:  # the loop's turn
             return Ahead(centroids, [])
         began, stats = time.perf_counter(), self.stats()
-        if sums.store.shape[1] != len(centroids) or self._follow(centroids):
+        if sums.store.shape[1] != len(centroids):
+            return Ahead(centroids, [])
+        bounds, wanted = self._limits, self._follow(centroids)
+        if bounds.listed:
             return Ahead(centroids, [])
         self._halfway = True
-        if self._bounded and self._limits.may_pay(*centroids.shape):
-            iterations = min(iterations, UNTIL_BOUNDS)
+        if self._bounded and bounds.may_pay(*centroids.shape):
+            iterations = min(iterations, UNTIL_NONE if wanted else UNTIL_BOUNDS)
         own, kept = (centroids, self._labels, sums, stats.mean, iterations, tol()), self._kept or None
-        ran = self._runner.run(*own, self._around(0, self.n_samples), kept and kept.part(0, self.n_samples))
+        beside = self._around(0, self.n_samples), kept and kept.part(0, self.n_samples)
+        ran = self._runner.run(*own, *beside, bounds.ahead())
         self._halfway = False
-        if ran.before is not None:
-            self._follow(ran.before)  # so that the next look is at a single move
-        if ran.stop == kernels.HOST:  # the step is done: the next call of `step` only hands it over
-            self._counts = int(ran.counts[-1, 0]), int(ran.counts[-1, 1])
-        seconds = (time.perf_counter() - began) / max(len(ran.counts), 1)
-        done = [
-            Iteration(index + 1, max(stats.totss + inner, 0.0), shift, seconds, changed, undecided, 0)
-            for index, ((inner, shift, _), (changed, undecided)) in enumerate(
-                zip(ran.records.tolist(), ran.counts.tolist(), strict=False)
-            )
-        ]
-        settled = ran.stop == kernels.SETTLED
-        spreads = ran.records[:, 2].tolist()
-        return Ahead(ran.centroids, done, settled, settled or ran.stop == kernels.WITHIN_TOL, spreads)
+        if len(ran.counts):  # so that the next look is at a single move
+            if wanted:
+                bounds.went_ahead(ran.before if ran.left is None else ran.centroids)
+            else:
+                self._follow(ran.before)
+        self._counts = ran.left  # what the next call of `step` only hands over
+        inertias = np.maximum(stats.totss + ran.records[:, 0], 0).tolist()
+        return Ahead.of(ran, inertias, began, ran.records[:, 2].tolist())
 
     def reset(self) -> None:
         """Forget labels and sums: the next step starts anew."""

@@ -13,7 +13,7 @@ from gpukm._nonfinite import nonfinite
 from gpukm.array_source import ArraySource
 from gpukm.exact import Grid, Sums
 from gpukm.kernels import cuda
-from gpukm.sources import Ahead, Iteration, Step
+from gpukm.sources import Ahead, Step
 
 Array = Any  # on the device
 
@@ -122,16 +122,8 @@ class DeviceSource(ArraySource):
             fresh=self._fresh,
         )
         self._fresh = False
-        if ran.stop == kernels.HOST:  # the step is done: the next call of `step` only has to fetch the sums
-            self._counts = int(ran.counts[-1, 0]), int(ran.counts[-1, 1])
-        seconds = (time.perf_counter() - began) / max(len(ran.counts), 1)
-        done = [
-            Iteration(index + 1, float(inertia), float(shift), seconds, int(changed), int(undecided), 0)
-            for index, ((inertia, shift), (changed, undecided)) in enumerate(zip(ran.records, ran.counts, strict=False))
-        ]
-        return Ahead(
-            ran.centroids, done, ran.stop == kernels.SETTLED, ran.stop in (kernels.SETTLED, kernels.WITHIN_TOL)
-        )
+        self._counts = ran.left  # the next call of `step` only has to fetch the sums
+        return Ahead.of(ran, ran.records[:, 0].tolist(), began)
 
     def _sums_for(self, n_clusters: int) -> cuda.DeviceSums:
         if self._device_sums is None or self._device_sums.limbs.shape[1] != n_clusters:

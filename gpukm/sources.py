@@ -1,8 +1,9 @@
 """Where the samples are: `SampleSource` is all that Lloyd's loop and the seeding know of them."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +52,7 @@ class Iteration:
     ----------
     iteration : from 1
     inertia : weighted sum of squared distances of the rows to the centroids the iteration started from, derived from
-    the
-        exact sums: its error is about 1e-15 of the total sum of squares
+        the exact sums: its error is about 1e-15 of the total sum of squares
     shift : sum of the squared moves of the centroids
     seconds : wall time of the iteration
     changed : rows whose label changed
@@ -87,6 +87,17 @@ class Ahead:
     settled: bool = False
     converged: bool = False
     spreads: Sequence[float] = ()
+
+    @classmethod
+    def of(cls, ran: Any, inertias: Sequence[float], began: float, spreads: Sequence[float] = ()) -> "Ahead":
+        """From a `gpukm.kernels.ahead.Ran` that began at a time of `time.perf_counter`."""
+        seconds = (time.perf_counter() - began) / max(len(ran.counts), 1)
+        shifts, counts = ran.records[:, 1].tolist(), ran.counts.tolist()
+        iterations = [
+            Iteration(index + 1, inertia, shift, seconds, changed, undecided, 0)
+            for index, (inertia, shift, (changed, undecided)) in enumerate(zip(inertias, shifts, counts, strict=False))
+        ]
+        return cls(ran.centroids, iterations, ran.settled, ran.converged, spreads)
 
 
 class SampleSource(Protocol):

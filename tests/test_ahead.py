@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpukm import KMeans, _threads, k_means, kernels, random_swap
+from gpukm import KMeans, _threads, array_source, k_means, kernels, random_swap
 from gpukm.array_source import ArraySource
 from gpukm.exact import quotient
 from gpukm.lloyd import lloyd
@@ -110,19 +110,31 @@ def test_ctrl_c_ends_the_team():
     assert sorted(ended) == [1, 2]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 2.0])
-def test_bounds_are_taken_up_between_iterations(monkeypatch, share):
-    """Where rows begin to stand, steps with bounds follow those done ahead: at once, after some, or never."""
+@pytest.fixture
+def bounded(monkeypatch):
+    """Every run ahead: (whether it began with limits, the share of rows that stand after it), or None without any."""
     monkeypatch.setattr(kernels.ahead, "FEW", 0)
+    runs, original = [], ahead_numba.Runner.run
+
+    def watched(self, centroids, labels, *args):
+        ran = original(self, centroids, labels, *args)
+        if len(args) == 7:  # not from a step of the loop's
+            runs.append(None)
+            if args[-1] is not None:
+                part, drift = args[-1]
+                assert np.all(part.drift >= drift) and np.all(part.drift <= drift * (1 + 1e-6))
+                runs[-1] = part.known, np.mean(part.limits > part.drift[labels])
+        return ran
+
+    monkeypatch.setattr(ahead_numba.Runner, "run", watched)
+    return runs
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 2.0])
+def test_bounds_are_taken_up_between_iterations(monkeypatch, bounded, share):
+    """Where rows begin to stand, iterations keep limits: at once, after some, or never."""
     monkeypatch.setattr(bounds, "_share", lambda *args: share)
     monkeypatch.setattr(bounds, "MOST_STANDING", 3.0)
-    steps, original = [], kernels.lloyd_step
-
-    def counting(*args, **named):
-        steps.append(original(*args, **named))
-        return steps[-1]
-
-    monkeypatch.setattr(kernels, "lloyd_step", counting)
     rng = np.random.default_rng(5)
     X = (rng.standard_normal((6000, 6)) + 4 * rng.standard_normal((20, 6))[rng.integers(0, 20, 6000)]).astype(
         np.float32
@@ -130,10 +142,42 @@ def test_bounds_are_taken_up_between_iterations(monkeypatch, share):
     source = ArraySource(X, dtype=X.dtype)
     source.arrange(20)
     found = lloyd(source, X[:20], max_iter=30, tol=0.0)
-    standing = sum(one[2] for one in steps)
-    assert (standing > 0) == (share < 1) and (len(steps) == 0) == (share > 1)
+    kept = [run is not None for run in bounded]
+    assert len(kept) > 1 and kept == sorted(kept)
+    assert (kept[0], kept[-1]) == (share == 0, share < 1)
+    if share < 1:
+        began_with_some, standing = bounded[-1]
+        assert began_with_some and standing > 0.5
     monkeypatch.setenv("GPUKM_ENGINE", "numpy")
     check(lloyd(ArraySource(X, dtype=X.dtype), X[:20], max_iter=30, tol=0.0), found)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_limits_kept_from_run_to_run_change_nothing(data):
+    """Ties, repeats, far offsets, any scale, empty clusters, weights, threads; looks after every second iteration."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    d, k = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 20))
+    n, dtype = data.draw(st.sampled_from([64 + k, 300, 2001])), data.draw(st.sampled_from([np.float32, np.float64]))
+    offset, scale = data.draw(st.sampled_from([0, 100])), 2.0 ** data.draw(st.sampled_from([-60, 0, 60]))
+    rows = rng.integers(-3, 4, (n, d)) + data.draw(st.sampled_from([0, 1 / 8])) * rng.standard_normal((n, d))
+    X = ((rows + offset) * scale).astype(dtype)
+    weights = data.draw(st.sampled_from([None, rng.integers(0, 4, n) + 0.5]))
+    C = X[rng.integers(0, n, k)]  # repeats among them, which leave clusters empty
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPUKM_ENGINE", "numba")
+        for module, name, value in [
+            (kernels.ahead, "FEW", 0),
+            (bounds, "COST", {"numba": 0, "numpy": 0}),
+            (bounds, "LEAST_STANDING", -1),
+            (bounds, "SPARSE", 1),
+            (array_source, "UNTIL_NONE", 2),
+            (ahead_numba, "PRODUCTS", 1),
+            (ahead_numba, "ALONE", 1),
+        ]:
+            patch.setattr(module, name, value)
+        loop, ahead = both(X, C, weights, n_threads=data.draw(st.sampled_from([1, 3])))
+    check(loop, ahead)
 
 
 def test_empty_clusters_are_the_loop_s():

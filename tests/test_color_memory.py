@@ -39,14 +39,15 @@ print(status("VmHWM") - before)
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A large picture of few colours, one of as many as pixels, and a small one."""
+    """A large picture of few colours, one of as many as pixels, and a small one, of enough for the compiled engine."""
     folder = tmp_path_factory.mktemp("large")
     rng = np.random.default_rng(0)
     keys = rng.choice(1 << 24, COLORS, replace=False).astype(np.uint32)
     many = np.stack([keys >> 16, keys >> 8 & 255, keys & 255], axis=1).astype(np.uint8)
     tile = rng.integers(0, 16, (300, 500, 3), np.uint8) * np.uint8(16)
     large = np.tile(tile, (14, 12, 1))[:4000]
-    for name, pixels in {"pixels": large, "colors": many.reshape(1000, -1, 3), "small": large[:600]}.items():
+    colors = many.reshape(1000, -1, 3)
+    for name, pixels in {"pixels": large, "colors": colors, "small": colors[:200]}.items():
         image.fromarray(pixels).save(folder / f"{name}.png", compress_level=1)
     return folder
 

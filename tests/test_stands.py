@@ -14,11 +14,12 @@ pytest.importorskip("numba")
 from gpukm.kernels import Scorer, ahead_numba
 from gpukm.kernels.assign_numba import IN_ORDER, assign_rows
 from gpukm.kernels.bounds import NEVER, NOTHING, factors
-from gpukm.kernels.bounds_numba import keep_of
+from gpukm.kernels.bounds_numba import add_moves, keep_of
 from gpukm.kernels.int8_numba import NOT_KEPT
-from gpukm.kernels.stands_numba import two_moves
 from gpukm.kernels.strips_numba import Packed, scratch_for
 from gpukm.kernels.vectors_numba import ROWS
+
+NO_DRIFT = np.empty(0), np.empty(0, np.float32)
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +81,7 @@ def test_limits_hold_for_true_distances(d, k, dtype):
     (after, _), (_, limits) = gone_ahead(X, C, 1), gone_ahead(X, C, 2)
     D = np.sqrt(((X[:, None, :].astype(np.longdouble) - after.centroids.astype(np.longdouble)) ** 2).sum(axis=2))
     order = np.sort(D * source_of(X, k).frame.scale, axis=1)
-    moved = two_moves(C, after.centroids) * source_of(X, k).frame.scale
+    moved = add_moves(C, after.centroids, source_of(X, k).frame.scale, *NO_DRIFT)
     gaps = np.minimum.reduceat(order[:, 1] - order[:, 0], np.arange(0, len(X), ROWS))
     assert np.all(limits - moved <= gaps)
     assert np.mean(limits - moved >= 0.49 * gaps) > 0.9  # and are worth having: half of it, or more near a border
@@ -116,7 +117,13 @@ def test_only_open_strips_are_labelled_and_get_limits():
 
 
 @pytest.mark.parametrize("moves", [[0.0], [3.0], [1.0, 5.0, 2.0], [5.0, 1.0], [0.0, 0.0], [4.0, 4.0, 4.0]])
-def test_two_moves_are_the_greatest(moves):
+def test_moves_are_added_up(moves):
+    """The two greatest; and for each cluster its own and the greatest of the others, upwards."""
     before = np.arange(2.0 * len(moves)).reshape(-1, 2)
     after = before + np.array([0.6, -0.8]) * np.array(moves)[:, None]
-    assert two_moves(before, after) == pytest.approx(sum(sorted(moves)[-2:]), rel=1e-8)
+    assert add_moves(before, after, 0.5, *NO_DRIFT) == pytest.approx(sum(sorted(moves)[-2:]) / 2, rel=1e-8)
+    drift, rounded = np.full(len(moves), 0.1), np.zeros(len(moves), np.float32)
+    add_moves(before, after, 0.5, drift, rounded)
+    others = [max(moves[:i] + moves[i + 1 :], default=0) for i in range(len(moves))]
+    assert drift == pytest.approx(0.1 + (np.array(moves) + others) / 2, rel=1e-8)
+    assert np.all(rounded >= drift) and np.all(rounded <= drift * (1 + 1e-6))

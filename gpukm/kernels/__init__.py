@@ -1,7 +1,7 @@
 """The steps of Lloyd's algorithm on blocks of rows; outside this folder nobody knows which engine runs."""
 
 from gpukm.kernels.accumulate import accumulate, accumulate_scalars
-from gpukm.kernels.ahead import HOST, SETTLED, WITHIN_TOL, row_products, runner, short_steps
+from gpukm.kernels.ahead import row_products, runner, short_steps
 from gpukm.kernels.arrange import arranged, box_rows, compared, put_back, worth_arranging
 from gpukm.kernels.assign import Frame, Scorer, assign, block_rows, scores
 from gpukm.kernels.background import KINDS, compiling, missing
@@ -29,11 +29,8 @@ from gpukm.kernels.transfer import transfer_loop
 __all__ = [
     "CSR",
     "FEW",
-    "HOST",
     "KINDS",
     "MANY",
-    "SETTLED",
-    "WITHIN_TOL",
     "Bounds",
     "Candidates",
     "Frame",

@@ -29,6 +29,21 @@ class Ran(NamedTuple):
     stop: int
     before: NDArray | None = None
 
+    @property
+    def left(self) -> tuple[int, int] | None:
+        """Changed and undecided rows of a step that is done, but whose iteration is left to the loop."""
+        return (int(self.counts[-1, 0]), int(self.counts[-1, 1])) if self.stop == HOST else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last iteration moved nothing."""
+        return self.stop == SETTLED
+
+    @property
+    def converged(self) -> bool:
+        """Whether it did, or moved the centroids within `tol`."""
+        return self.stop in (SETTLED, WITHIN_TOL)
+
 
 def row_products(n_clusters: int, n_features: int) -> int:
     """What a row costs in a step, in products."""

@@ -1,7 +1,8 @@
 """ahead, Numba engine: iterations of Lloyd's algorithm without the interpreter, which takes longer than short ones.
 
 Centroids are packed, rows labelled and moved, sums divided and compared in one compiled function, by a team of threads
-(`team_numba`). An empty cluster ends it: the loop does that iteration.
+(`team_numba`); rows that stand (`bounds`), and strips (`stands_numba`), are passed over. An empty cluster ends it: the
+loop does that iteration.
 """
 
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from gpukm.kernels.accumulate_numba import NO_WEIGHTS
 from gpukm.kernels.ahead import HOST, LONGEST, RUNNING, SETTLED, WITHIN_TOL, Ran, row_products
 from gpukm.kernels.assign import FAR as FARTHEST
 from gpukm.kernels.assign import Frame
-from gpukm.kernels.bounds import NEVER, NOTHING
-from gpukm.kernels.bounds_numba import keep_of
+from gpukm.kernels.bounds import NEVER, NOTHING, Part, may_pay
+from gpukm.kernels.bounds_numba import add_moves, keep_of
 from gpukm.kernels.boxes_numba import BLOCK, Boxes
 from gpukm.kernels.int8_numba import NOT_KEPT, pack_kept
 from gpukm.kernels.int16_numba import pack_words, words_for
@@ -24,7 +25,7 @@ from gpukm.kernels.jit_numba import jit
 from gpukm.kernels.lloyd_step_numba import changes_for, rows_at_once, step
 from gpukm.kernels.narrow_numba import MOST
 from gpukm.kernels.quotients_numba import TERMS, divide, exact_sum, rounded_sum
-from gpukm.kernels.stands_numba import CALM, no_limits, two_moves
+from gpukm.kernels.stands_numba import CALM, no_limits
 from gpukm.kernels.strips_numba import FAR, framed, row_limits, scratch_for
 from gpukm.kernels.team_numba import DONE, NEXT, STOP, all_done, board_for, publish, raised, taken, work_comes
 from gpukm.kernels.transpose_numba import QUAD
@@ -32,6 +33,7 @@ from gpukm.kernels.vectors_numba import GROUP, ROWS
 
 AT_ONCE = 64  # iterations at most, as long as all together are short
 BLOCKS, PRODUCTS = 8, 1 << 18  # for each thread, at most, and at least that many products in each
+MANY = 4  # times as many rows between labelling and moving where most stand: those that are open fill their strips then
 ALONE, LIKELY = 1 << 23, 4  # products that one thread does before others begin; iterations that are to be expected
 
 
@@ -121,13 +123,12 @@ def _run(
     store, used, grid_scale, bits, units = sums
     operand, tiles, base, exact, words = packed
     records, counts, parts, terms, partials = found
-    (bounds, kept, (limit_of, of_gaps, calm)), drift = known, 0.0
+    (keep, far, drifts), kept, (limit_of, of_gaps, calm) = known
+    drift = 0.0
     wider = kappa * (1 + 40 * kappa)
     i = 0
     while True:
         if me == 0:
-            if i == len(states):
-                return RUNNING, i, used
             longest = _pack(centroids, shift, scale, kappa, operand, tiles, base, exact, boxes)
             if not longest < FARTHEST**2:
                 return RUNNING, i, used
@@ -150,7 +151,7 @@ def _run(
             arguments = shift, scale, plain, tiles, base, exact, limits, boxes, operand, words
             some = X, block * rows, min((block + 1) * rows, len(X)), arguments, labels, weights
             stands = limit_of, shared[1], shared[2] > 0, of_gaps
-            undecided, changed, limbs, _ = step(*some, *values, *bounds, around, kept, stands, own)
+            undecided, changed, limbs, _ = step(*some, *values, keep, far, shared[3] > 0, around, kept, stands, own)
             tallies[me, 0] += changed
             tallies[me, 1] += undecided
             tallies[me, 2] = max(tallies[me, 2], limbs)
@@ -165,13 +166,16 @@ def _run(
         if not full:
             return HOST, i, used
         records[i - 1, 0], records[i - 1, 1], records[i - 1, 2] = inner, moves, spread
-        drift += two_moves(centroids, states[i - 1]) * scale
-        shared[1], shared[2] = np.float32(drift * (1 + 2.0**-22)), counts[i - 1, 0] < calm
-        centroids = states[i - 1]
+        before, centroids = centroids, states[i - 1]
         if not moved:
             return SETTLED, i, used
         if moves <= tol:
             return WITHIN_TOL, i, used
+        if i == len(states):
+            return RUNNING, i, used
+        drift += add_moves(before, centroids, scale, *drifts)
+        shared[1], shared[2] = drift * (1 + 2.0**-22), counts[i - 1, 0] < calm
+        shared[3] = len(drifts[0])
 
 
 class Runner:
@@ -203,15 +207,15 @@ class Runner:
         self._rows = rows_of_blocks(m, d, k, n_threads)
         self._blocks = -(-m // self._rows)
         self._team, self._together = min(n_threads, self._blocks), together
-        nobody = np.empty(0, np.int64)
-        self._own = [(nobody, changes_for({}, rows_at_once(d)), scratch_for(d, k, X.dtype)) for _ in range(self._team)]
+        most = rows_at_once(d) * (MANY if may_pay("numba", k, d) else 1)
+        self._own = [
+            (np.empty(most + 1, np.int64), changes_for({}, most), scratch_for(d, k, X.dtype)) for _ in range(self._team)
+        ]
         parts = np.empty(k * d), np.empty(k * d), np.empty(k)
         of_sums = parts, np.empty(TERMS), np.empty(max(k * d, TERMS) + 1)
         self._found = np.empty((AT_ONCE, 3)), np.empty((AT_ONCE, 2), np.int64), *of_sums
         self._products = m * row_products(k, d)  # of an iteration
         self._at_once = max(min(LONGEST // self._products, AT_ONCE), 1)
-        # None are kept. An array that is an argument, not a global, is what `lloyd_step` has `step` compiled for.
-        self._bounds = keep_of(None, k, d), NOTHING, False
         self._limits = np.empty(-(-m // ROWS) if d <= QUAD and k <= MOST else 0, np.float32)
         self._calm = m // CALM
         self.able = kappa < 0.01
@@ -226,11 +230,13 @@ class Runner:
         tol: float,
         around: tuple[NDArray[np.float32], NDArray[np.int32]] | None = None,
         kept: tuple | None = None,
+        bounds: tuple[Part, NDArray[np.float64]] | None = None,
     ) -> Ran:
         """Up to `iterations` from `centroids`; `labels` (m,) and `sums` belong together and are brought up to date.
 
         Records are the inertia less totss, the shift, and the sum of W |mean - overall mean|^2. Nothing is done for
-        another number of centroids than was said, nor where scores would prove nothing.
+        another number of centroids than was said, nor where scores would prove nothing. `bounds` are as `Bounds.ahead`
+        gives them, and brought up to date.
         """
         if len(centroids) != self._k or not self.able:
             return Ran(centroids, np.empty((0, 3)), np.empty((0, 2), np.int64), RUNNING)
@@ -244,18 +250,17 @@ class Runner:
         size = self._team if min(iterations, LIKELY) * self._products >= ALONE else 1
         board = board_for(self._blocks)
         found = np.zeros((size - 1, *sums.store.shape), np.int64), np.zeros((size, 3), np.int64)
-        team = board, self._rows, self._blocks, *found, np.zeros(3, np.float32)
+        part, drift = (None, np.empty(0)) if bounds is None else bounds
+        shared = np.array([0, 0, 0, part is not None and part.known], np.float32)
+        team = board, self._rows, self._blocks, *found, shared
         data = self._X, self._frame, self._margins, labels, self._weights, own, np.ascontiguousarray(centroids), mean
-        limits, _, _, of_gaps = no_limits(self._X.shape[1])
-        if around is None:  # beside boxes, nothing is gained
-            limits = self._limits
-        limits[:] = NEVER
-        stands = limits, of_gaps, self._calm if len(limits) else -1
-        known = self._bounds, NOT_KEPT if kept is None else kept, stands
+        known = self._of_rows(part, drift), NOT_KEPT if kept is None else kept, self._of_strips(around is None)
         out = float(tol), states, self._found, self._packed, around, known
+        at_once = rows_at_once(self._X.shape[1]) * (1 if part is None else MANY)
 
         def member(me: int) -> Any:
-            return _run(me, team, *data, *out, self._own[me])
+            found, (changed, to), scratch = self._own[me]
+            return _run(me, team, *data, *out, (found, (changed[:at_once], to[:at_once]), scratch))
 
         def end() -> None:
             board[STOP] = 1
@@ -265,6 +270,20 @@ class Runner:
         before, after = [centroids, centroids, *states[:finished]][-2:]
         records, counts = self._found[:2]
         return Ran(after, records[:finished].copy(), counts[:begun].copy(), stop, before)
+
+    def _of_rows(self, part: Part | None, drift: NDArray[np.float64]) -> tuple:
+        """The limits of rows, if any, and what becomes of their drift."""
+        # An array that is an argument, not a global, is what `lloyd_step` has `step` compiled for.
+        rounded = drift.astype(np.float32) if part is None else part.drift
+        return keep_of(part, self._k, self._X.shape[1]), NOTHING, (drift, rounded)
+
+    def _of_strips(self, wanted: bool) -> tuple:
+        """Limits of strips, unknown yet, and fewer than how many rows have to change for them; beside boxes, none."""
+        limits, _, _, of_gaps = no_limits(self._X.shape[1])
+        if wanted:
+            limits = self._limits
+        limits[:] = NEVER
+        return limits, of_gaps, self._calm if len(limits) else -1
 
 
 def rows_of_blocks(n_samples: int, n_features: int, n_clusters: int, n_threads: int) -> int:

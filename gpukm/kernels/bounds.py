@@ -19,7 +19,7 @@ their sum, which is at most 4 (u + gap) = 4 sqrt(2 h + 2 g) where it matters (el
 Five times gamma is taken off the gap, and 2^-16 of it for its own evaluation in float32; 2^-20 of the limit, for the
 roundings of drift. What |c_k - c_a| exceeds 2 u by is at most the gap, too.
 
-A sample of the rows tells before each step whether either is worth its time.
+A sample of the rows tells before each step, or before several, whether either is worth its time.
 """
 
 from collections.abc import Callable
@@ -118,7 +118,7 @@ class Bounds:
         self._before: NDArray | None = None
         self._drift = np.zeros(0)
         self._between = NOTHING
-        self._wanted = self._known = self._asked = self._begun = False
+        self._wanted = self._known = self._asked = self._begun = self._listed = False
 
     @property
     def wanted(self) -> bool:
@@ -129,6 +129,11 @@ class Bounds:
     def by_cluster(self) -> bool:
         """Whether rows are to be visited cluster by cluster: as many of them at once as can be."""
         return len(self._between) > 0
+
+    @property
+    def listed(self) -> bool:
+        """Whether rows are to come cluster by cluster, now or once their reach is known."""
+        return self._listed
 
     def may_pay(self, n_clusters: int, n_features: int) -> bool:
         """Whether steps with so many centroids should `follow` them."""
@@ -167,9 +172,9 @@ class Bounds:
         listed = self._engine == "numba" and in_place and n_clusters * n_features >= LISTED
         listed = listed and MANY <= n_clusters <= self._n_samples // 16
         standing = self._sample.look(centroids, self._drift)
-        listed = listed and self._sample.near(centroids) <= MOST_NEAR
-        self._between = distances_between(centroids, scale) if listed and self._asked else NOTHING
-        self._wanted = listed or standing >= _share(self._engine, n_clusters, n_features)
+        self._listed = listed and self._sample.near(centroids) <= MOST_NEAR
+        self._between = distances_between(centroids, scale) if self._listed and self._asked else NOTHING
+        self._wanted = self._listed or standing >= _share(self._engine, n_clusters, n_features)
         if self._wanted and not self._rows.size:
             self._rows = np.empty((2, self._n_samples), np.float32)
 
@@ -180,6 +185,18 @@ class Bounds:
         drift = np.nextafter(self._drift.astype(np.float32), np.float32(np.inf))
         limits, reach = self._rows[:, start:stop]
         return Part(limits, reach, drift, self._between, self._asked)
+
+    def ahead(self) -> tuple[Part, NDArray[np.float64]] | None:
+        """`part` of all rows, and the drift in float64: who does several steps brings both up to date."""
+        part = self.part(0, self._n_samples)
+        return None if part is None else (part, self._drift)
+
+    def went_ahead(self, centroids: NDArray) -> None:
+        """Several steps are over, the last of them for `centroids`."""
+        self._before = centroids
+        self.finish()
+        if self._sample is not None:
+            self._sample.look(centroids, self._drift)
 
     def finish(self) -> None:
         """The step is over: what it was to write is there."""

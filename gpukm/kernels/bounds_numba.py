@@ -20,6 +20,34 @@ def keep_of(bounds: Part | None, n_clusters: int, n_features: int) -> tuple | No
 
 
 @jit()
+def _move(before, after, cluster):
+    """How far a centroid moved, rounded up."""
+    square = 0.0
+    for f in range(before.shape[1]):
+        move = np.float64(after[cluster, f]) - np.float64(before[cluster, f])
+        square += move * move
+    return np.sqrt(square) * (1 + 1e-9)
+
+
+@jit()
+def add_moves(before, after, scale, drift, rounded):
+    """The two greatest moves from `before` to `after` (k, d), together, in units of the frame.
+
+    Each cluster's own and the greatest of the others are added to its `drift` (k,) float64, and that is rounded up to
+    `rounded` (k,) float32; or both are (0,).
+    """
+    first, other = 0.0, 0.0
+    for j in range(len(before)):
+        move = _move(before, after, j) * scale
+        first, other = max(first, move), max(other, min(first, move))
+    for j in range(len(drift)):
+        move = _move(before, after, j) * scale
+        drift[j] += move + (first if move < first else other)
+        rounded[j] = drift[j] * (1 + 2.0**-22)
+    return first + other
+
+
+@jit()
 def within(between, cluster, radius, listed):
     """List the centroids within `radius` of one of them, ascending; returns (how many, the least distance of others).
 

@@ -114,16 +114,3 @@ def limit_of_strip(strip, scores, bar, count, per_square, tiny, factors, drift, 
     terms = half * per_square, half * tiny, np.float32(0.5) * less, off
     squared_gaps(strip, scores, bar, count, *terms, out, d)
     return (np.sqrt(least_of(out, LANES)) + drift) * DOWN
-
-
-@jit()
-def two_moves(before, after):
-    """The two greatest moves of a centroid, from `before` to `after` (k, d), together, rounded up."""
-    first, other = 0.0, 0.0
-    for j in range(len(before)):
-        square = 0.0
-        for f in range(before.shape[1]):
-            move = np.float64(after[j, f]) - np.float64(before[j, f])
-            square += move * move
-        first, other = max(first, square), max(other, min(first, square))
-    return (np.sqrt(first) + np.sqrt(other)) * (1 + 1e-9)
