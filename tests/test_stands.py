@@ -89,7 +89,7 @@ def test_limits_hold_for_true_distances(d, k, dtype):
 
 def test_strips_that_stand_are_not_looked_at_again():
     """Centroids move with every iteration, and yet most limits are those of an early look."""
-    X = blobs(200 * ROWS, 2, 8, np.float32, spread=3.0)
+    X = blobs(9600, 2, 8, np.float32, spread=3.0)
     C = gone_ahead(X, X[:8].copy(), 16)[0].centroids
     (_, before), (late, limits) = gone_ahead(X, C, 2), gone_ahead(X, C, 10)
     assert len(late.iterations) == 10 and all(one.shift > 0 for one in late.iterations)
@@ -97,10 +97,10 @@ def test_strips_that_stand_are_not_looked_at_again():
 
 
 def test_only_open_strips_are_labelled_and_get_limits():
-    X = blobs(6 * ROWS + 7, 3, 5, np.float32).round()
-    X[2 * ROWS] = (X[1] + X[3]) / 2  # as far from one centroid as from another: its strip has no gap
-    source = source_of(X, 5)
-    packed, drift = Packed.of(Scorer.of(source.frame, X[:5], "numba")), np.float32(3)
+    rng, C = np.random.default_rng(0), np.array([[0, 0, 0], [8, 0, 0], [0, 8, 0], [0, 0, 8], [8, 8, 8]], np.float32)
+    X = (C[rng.integers(0, 5, 6 * ROWS + 7)] + rng.normal(size=(6 * ROWS + 7, 3))).astype(np.float32)
+    X[2 * ROWS] = (C[0] + C[1]) / 2  # as far from one centroid as from another: its strip has no gap
+    packed, drift = Packed.of(Scorer.of(source_of(X, 5).frame, C, "numba")), np.float32(3)
     limits = np.array([4, 3, NEVER, np.inf, 2, 3.5, 0], np.float32)
     labels, stands = np.full(len(X), 77, np.int32), limits > drift
     written = limits.copy()
@@ -108,9 +108,9 @@ def test_only_open_strips_are_labelled_and_get_limits():
     rows = X, IN_ORDER, 0, len(X), packed.arguments, labels, None, 0
     assign_rows(*rows, *known, scratch_for(3, 5, X.dtype))
     passed = np.repeat(stands, ROWS)[: len(X)]
-    assert np.array_equal(labels, np.where(passed, 77, oracle.labels(X, X[:5])))
+    assert np.array_equal(labels, np.where(passed, 77, oracle.labels(X, C)))
     assert np.array_equal(written[stands], limits[stands])
-    D = np.sort(oracle.distances(X, X[:5]), axis=1)[:, :2]
+    D = np.sort(oracle.distances(X, C), axis=1)[:, :2]
     tied = np.logical_or.reduceat(D[:, 0] == D[:, 1], np.arange(0, len(X), ROWS))
     assert tied[2] and np.array_equal(written[~stands & tied] == NEVER, tied[~stands & tied])
     assert np.all(written[~stands & ~tied] > drift) and np.any(~stands & ~tied)
