@@ -81,18 +81,16 @@ class ArraySource(Measured):
         self._runner, self._bounded = None, True
         if short and self._in_place:
             self._bounded = not very
-            own = self._X, self.sample_weight, self.frame
-            self._runner = kernels.runner(*own, n_clusters, run_team, self._threads)
+            self._runner = kernels.runner(self._X, self.sample_weight, self.frame, n_clusters, run_team, self._threads)
 
     def _change_engine(self) -> None:
         """Take a better engine if there is one by now, as labels and sums are any engine's; rows keep their order."""
         engine = self._best_engine()
         if engine == self.engine or self._halfway:
             return
-        labels, sums = self._labels, self._sums
-        self.engine, self._slack = engine, None
-        self.reset()
-        self._labels, self._sums = labels, sums
+        sums, self.engine, self._slack = self._sums, engine, None
+        self._forget()
+        self._sums = sums
         if self._n_clusters is not None:
             self._suit(self._n_clusters)
 
@@ -102,7 +100,7 @@ class ArraySource(Measured):
         visit, X = partial(self.visit, rows=self.long_visit, least=SORTED), self._X if self._in_place else None
         own = visit, self.host_block, self.rows, X, self.n_samples
         self._X, self._order, self._boxes = kernels.arranged(*own, *self.bounds(), self.frame)
-        self.reset()
+        (self.reset if self._halfway or self._sums is not None else self._forget)()
         if self.sample_weight is not None:
             self.sample_weight = self.sample_weight[self._order]
 
@@ -253,8 +251,12 @@ class ArraySource(Measured):
 
     def reset(self) -> None:
         """Forget labels and sums: the next step starts anew."""
-        self._sums, self._halfway, self._counts = None, False, None
         self._labels = np.full(self.n_samples, -1, np.int32)
+        self._forget()
+
+    def _forget(self) -> None:
+        """`reset` but for the labels, where these are as new or stay."""
+        self._sums, self._halfway, self._counts = None, False, None
         self._limits = kernels.Bounds(self.n_samples, self.engine)
         self._same = np.full(0 if self._boxes is None else len(self._boxes), -1, np.int32)  # labels of whole boxes
 

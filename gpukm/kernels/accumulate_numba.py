@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from gpukm.exact import Sums
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.transpose_numba import _F64, QUAD, as_doubles, by_depth
+from gpukm.kernels.transpose_numba import _F64, QUAD, as_doubles, by_depth, load_row
 from gpukm.kernels.vectors_numba import _I32, _I64, _at, _counted, _load, _store
 
 NO_WEIGHTS = np.empty(0)
+MANY = 16  # rows for each cluster, from which on sums of every second one are added up apart
 ROUND = 1.5 * 2.0**52  # what is added to it, below 2^51, is rounded to an integer: of the sum's bits, the lowest
 
 
@@ -71,23 +72,24 @@ def move_narrow(
     scale: Any,
     weight: Any,
     cells: Any,
+    others: Any,
     depth: Any,
 ) -> Any:
     """Move rows of 1 to QUAD features as `move_rows` does, all of what limb 0 holds; returns how many have more.
 
     These are the first in `rows` (count,) then, with the labels they had in `new_labels`. `count` is at least 1.
-    Addresses: `X` (m, depth) of `itemsize` 4 or 8 bytes, `scale` (depth + 1,), `cells` (k, depth + 1), limb 0.
-    `weight` is that of a row, in units.
+    Addresses: `X` (m, depth) of `itemsize` 4 or 8 bytes, `scale` (depth + 1,), `cells` (k, depth + 1), limb 0, and
+    `others`, the same or as many, where every second row goes: rows of one cluster that follow each other wait for each
+    other. `weight` is that of a row, in units.
     """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        X, itemsize, rows, new_labels, count, labels, scale, weight, store, depth = arguments
+        X, itemsize, rows, new_labels, count, labels, scale, weight, store, others, depth = arguments
 
         def moved(kind: Any, d: int) -> list[Any]:
             lanes = d + 1 if d == 3 else d  # a power of two: the weight is one of them, or comes by itself
             doubles, cells = ir.VectorType(_F64, lanes), ir.VectorType(_I64, lanes)
             factors, big = _load(builder, scale, 0, doubles), ir.Constant(doubles, [ROUND] * lanes)
-            order = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
 
             def move(i: Any, left: list[Any]) -> list[Any]:
                 row_at, label_at = (_at(builder, list_, i, size) for list_, size in ((rows, 8), (new_labels, 4)))
@@ -96,17 +98,17 @@ def move_narrow(
                 old = _load(builder, own, 0, _I32)
                 _store(builder, new, own, 0)
                 size = 8 if kind is _F64 else 4
-                values = _load(builder, _at(builder, X, row, d * size), 0, ir.VectorType(kind, d))
-                if kind is not _F64:
-                    values = builder.fpext(values, ir.VectorType(_F64, d))
-                values = builder.shuffle_vector(values, ir.Constant(values.type, [1.0] * d), order)
+                values = load_row(builder, _at(builder, X, row, d * size), kind, d, lanes, 1.0)
                 terms = builder.fmul(values, factors)
                 sums = builder.fadd(terms, big)
                 q = builder.sub(builder.bitcast(sums, cells), builder.bitcast(big, cells))
                 more = builder.fcmp_unordered("!=", builder.fsub(sums, big), terms)
 
+                second = builder.icmp_unsigned("!=", builder.and_(i, _I64(1)), _I64(0))
+                half = builder.select(second, others, store)
+
                 def change(label: Any, operation: Callable[[Any, Any], Any]) -> None:
-                    at = _at(builder, store, builder.sext(label, _I64), 8 * (d + 1))
+                    at = _at(builder, half, builder.sext(label, _I64), 8 * (d + 1))
                     _store(builder, operation(_load(builder, at, 0, cells), q), at, 0)
                     if lanes == d:
                         _store(builder, operation(_load(builder, at, 8 * d, _I64), weight), at, 8 * d)
@@ -126,7 +128,7 @@ def move_narrow(
 
         return by_depth(builder, depth, one, _I64(0))
 
-    return types.int64(*[types.int64] * 10), emit
+    return types.int64(*[types.int64] * 11), emit
 
 
 @jit()
@@ -144,7 +146,12 @@ def move_rows(X, changes, count, weights, labels, scale, bits, store):
     rows, new_labels = changes
     if d <= QUAD and not len(weights) and count:
         lists = rows.ctypes.data, new_labels.ctypes.data, count, labels.ctypes.data
-        several = move_narrow(X.ctypes.data, X.itemsize, *lists, scale.ctypes.data, one, store.ctypes.data, d)
+        cells, many = store[0], count >= MANY * len(store[0])
+        others = np.zeros_like(cells) if many else cells
+        own = scale.ctypes.data, one, cells.ctypes.data, others.ctypes.data
+        several = move_narrow(X.ctypes.data, X.itemsize, *lists, *own, d)
+        if many:
+            cells += others
         count = 0
     for change in range(count):
         i, new = rows[change], new_labels[change]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukm.exact import SMALLEST
+from gpukm.kernels.spare import empty
 
 # Measured: from where on boxes pay, and repay the sorting within LEAST_STEPS or SOON; with more features too many
 # centroids survive.
@@ -61,25 +62,24 @@ def arranged(
     few = rows(np.linspace(0, n_samples - 1, min(fast.SAMPLE, n_samples)).astype(np.int64))
     along = fast.curve(low, high)
     first, shift, n_cells = fast.cells(few, along)
-    cells = np.empty(n_samples, np.uint16)
+    out = empty((n_samples, few.shape[1]), few.dtype)
+    cells = np.empty(n_samples, np.uint16) if X is None else out.view(np.uint16).ravel()[:n_samples]  # until rows come
 
     def count(start: int, stop: int, scratch: dict) -> tuple[int, NDArray[np.int64]]:
         counts = np.zeros(n_cells, np.int64)
-        fast.count(block(start, stop), *along, first, shift, cells[start:stop], counts)
+        fast.count(block(start, stop), along, first, shift, cells[start:stop], counts)
         return start, counts
 
     starts, counts = zip(*visit(count), strict=True)
     begins = np.stack(counts)
     fast.begin(begins)
     at = dict(zip(starts, begins, strict=True))
-    out = np.empty((n_samples, few.shape[1]), few.dtype)
     order = np.empty(n_samples, np.int32 if n_samples < 2**31 else np.int64)
     visit(lambda i, j, _: fast.deal(block(i, j) if X is None else None, i, cells[i:j], at[i], order, out))
 
     def surround(start: int, stop: int, scratch: dict) -> NDArray[np.float32]:
-        if X is not None:
-            fast.fetch(X, order[start:stop], out[start:stop])
-        return boxes_of(out[start:stop], frame.shift, frame.scale)
+        from_where = () if X is None else (X, order[start:stop])
+        return boxes_of(out[start:stop], frame.shift, frame.scale, *from_where)
 
     return out, order, np.concatenate(visit(surround))
 

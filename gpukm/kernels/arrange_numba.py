@@ -18,6 +18,7 @@ from gpukm.kernels.jit_numba import jit
 BITS, DIGIT = 24, 12  # of a place; of a part
 PARTS = 1 << DIGIT
 CELLS = 1 << 14  # about so many: a cache holds the lines to which rows are dealt
+AT_ONCE = 64  # rows whose values are rounded together, by vectors
 SAMPLE = 16_381  # rows that tell where the others are; a prime, so that they are not all of one column of an image
 
 
@@ -43,42 +44,60 @@ def curve(low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple:
     d = len(low)
     bits = min(BITS // d, DIGIT)
     values = np.arange(1 << bits)
-    spread = np.zeros((d, len(values)), np.uint64)  # the bits of a value, d apart
+    spread = np.zeros((d, len(values)), np.uint32)  # the bits of a value, d apart
     for b in range(bits):
         for f in range(d):
-            spread[f] |= (((values >> b) & 1) << (b * d + f + BITS - bits * d)).astype(np.uint64)
-    return low, scale_to(bits, low, high), spread
+            spread[f] |= (((values >> b) & 1) << (b * d + f + BITS - bits * d)).astype(np.uint32)
+    return np.tile(low, AT_ONCE), np.tile(scale_to(bits, low, high), AT_ONCE), spread
 
 
-def cells(few: NDArray, along: tuple) -> tuple[NDArray[np.uint64], NDArray[np.uint64], int]:
+def cells(few: NDArray, along: tuple) -> tuple[NDArray[np.uint16], NDArray[np.uint8], int]:
     """((PARTS,) the first cell of each part, how many last bits of a place its cells have in common, number of cells).
 
     `few` are some of the rows, `along` is as from `curve`.
     """
-    counts, each = np.zeros(PARTS, np.int64), np.arange(PARTS, dtype=np.uint64)
-    count(few, *along, each, np.full_like(each, DIGIT), np.empty(len(few), np.uint16), counts)
+    counts, each = np.zeros(PARTS, np.int64), np.arange(PARTS, dtype=np.uint16)
+    count(few, along, each, np.full(PARTS, DIGIT, np.uint8), np.empty(len(few), np.uint16), counts)
     wanted = counts * (CELLS / len(few))
     bits = np.minimum(np.rint(np.log2(np.maximum(wanted, 1))), DIGIT)
     order, sizes = _hilbert(few.shape[1]), np.where(bits > 0, 2**bits, np.minimum(wanted, 1))
-    first, ends = np.empty(PARTS, np.uint64), np.cumsum(sizes[order])
+    first, ends = np.empty(PARTS, np.uint16), np.cumsum(sizes[order])
     first[order] = ends - sizes[order]
-    return first, (DIGIT - bits).astype(np.uint64), int(ends[-1]) + 2
+    return first, (DIGIT - bits).astype(np.uint8), int(ends[-1]) + 2
 
 
 @jit()
-def count(X, low, scale, spread, first, shift, out, counts):
-    """Write the cell of each row of X (m, d) to `out` (m,), and add up how many are in each."""
+def _count(X, lows, scales, spread, first, shift, out, counts, rounded, places):
     m, d = X.shape
-    most = np.uint64(spread.shape[1] - 1)
-    for i in range(m):
-        place = np.uint64(0)
+    flat, most = X.ravel(), np.uint32(spread.shape[1] - 1)
+    for start in range(0, m, AT_ONCE):
+        own = out[start : start + AT_ONCE]
+        values = flat[start * d : (start + AT_ONCE) * d]
+        for j in range(len(values)):  # the highest is one too many; and rows may change meanwhile
+            rounded[j] = min(np.uint32(np.int32((np.float64(values[j]) - lows[j]) * scales[j])), most)
+        places[:] = 0
         for f in range(d):
-            value = np.uint64(np.int64((np.float64(X[i, f]) - low[f]) * scale[f]))
-            place |= spread[f, min(value, most)]  # the highest value is one too many; and rows may change meanwhile
-        part = place >> np.uint64(DIGIT)
-        cell = first[part] + ((place & np.uint64(PARTS - 1)) >> shift[part])
-        out[i] = cell
-        counts[cell] += 1
+            bits = spread[f]
+            for i in range(len(own)):
+                places[i] |= bits[rounded[np.uint64(d) * np.uint64(i) + np.uint64(f)]]
+        for i in range(len(own)):
+            part = np.uint64(places[i] >> np.uint32(DIGIT))
+            cell = first[part] + ((places[i] & np.uint32(PARTS - 1)) >> np.uint32(shift[part]))
+            own[i] = cell
+            counts[cell] += 1
+
+
+def count(
+    X: NDArray,
+    along: tuple,
+    first: NDArray[np.uint16],
+    shift: NDArray[np.uint8],
+    out: NDArray[np.uint16],
+    counts: NDArray[np.int64],
+) -> None:
+    """Write the cell of each row of X (m, d) to `out` (m,), and add up how many are in each."""
+    scratch = np.empty(AT_ONCE * X.shape[1], np.uint32), np.empty(AT_ONCE, np.uint32)
+    _count(X, *along, first, shift, out, counts, *scratch)
 
 
 @jit()

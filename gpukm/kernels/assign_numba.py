@@ -281,8 +281,9 @@ def assign_rows(
             for lane in range(0, ROWS, LANES):
                 bits |= lanes_differ(label.ctypes.data + 4 * lane, labels.ctypes.data + 4 * (start + lane)) << lane
             if bits == ALL:
-                for i in range(ROWS):
-                    changes[0][changed + i], changes[1][changed + i] = start + i, label[i]
+                listed_rows, to = changes[0][changed : changed + ROWS], changes[1][changed : changed + ROWS]
+                for i in range(ROWS):  # of which the compiler knows that indices are not negative
+                    listed_rows[i], to[i] = start + i, label[i]
                 changed += ROWS
                 bits = 0
             while bits:

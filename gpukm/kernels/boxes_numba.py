@@ -24,11 +24,13 @@ from numpy.typing import NDArray
 
 from gpukm.exact import TINY, U32, margin
 from gpukm.kernels.arrange import LEAST_CENTROIDS, MOST_FEATURES
+from gpukm.kernels.arrange_numba import fetch
 from gpukm.kernels.jit_numba import ANY_ORDER, jit
 from gpukm.kernels.transpose_numba import extremes_narrow
 from gpukm.kernels.vectors_numba import LANES, ROWS, lanes_within, least_of, lowest_bit
 
 BLOCK = 4 * ROWS  # rows in a box: with fewer, and fewer survivors, asking takes longer than it spares
+AT_ONCE = 32  # boxes whose rows are fetched together
 SEVERAL = 16  # boxes that are asked about together first
 FAR = np.float32(3e38)
 
@@ -114,15 +116,30 @@ def _boxes(X, shift, scale, plain, sides, lows, highs):
             sides[box, 2, f] = max(low * low, high * high)
 
 
-def boxes_of(X: NDArray, shift: NDArray, scale: float) -> NDArray[np.float32]:
+@jit()
+def _fetched_boxes(source, order, X, shift, scale, plain, sides, lows, highs):
+    for box in range(0, len(sides), AT_ONCE):
+        first, last = box * BLOCK, (box + AT_ONCE) * BLOCK
+        fetch(source, order[first:last], X[first:last])
+        _boxes(X[first:last], shift, scale, plain, sides[box : box + AT_ONCE], lows, highs)
+
+
+def boxes_of(
+    X: NDArray, shift: NDArray, scale: float, source: NDArray | None = None, order: NDArray[Any] | None = None
+) -> NDArray[np.float32]:
     """(boxes, 3, MOST_FEATURES) float32: middle, half sides and max x'^2 of the box around each BLOCK rows of X.
 
     `shift` and `scale` are the frame's. LANES rows side by side are one long row, whose values are compared as vectors.
+    Where there is a `source`, X is where the rows go that `order` names in it, and read while they are in the cache.
     """
     d = X.shape[1]
     sides = np.zeros((-(-len(X) // BLOCK), 3, MOST_FEATURES), np.float32)
     plain = bool(X.dtype == np.float32 and scale == 1.0)
-    _boxes(X, shift, scale, plain, sides, np.empty(LANES * d, X.dtype), np.empty(LANES * d, X.dtype))
+    own = X, shift, scale, plain, sides, np.empty(LANES * d, X.dtype), np.empty(LANES * d, X.dtype)
+    if source is None:
+        _boxes(*own)
+    else:
+        _fetched_boxes(source, order, *own)
     return sides
 
 

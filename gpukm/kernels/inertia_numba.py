@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 from gpukm.exact import Sums
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, product, spill
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.spread_numba import DEEP, SIDE, TWICE, add_narrow
+from gpukm.kernels.spread_numba import DEEP, SIDE, TWICE, add_narrow, add_narrow_about
 from gpukm.kernels.strips_numba import pack_strip_float32, readable, strip_for
 from gpukm.kernels.transpose_numba import QUAD
-from gpukm.kernels.vectors_numba import ROWS
+from gpukm.kernels.vectors_numba import LANES, ROWS
 
 CHUNK = 5 * ROWS + 1  # one row more than strips: where the quads of a strip's last row reach into the next
 
@@ -171,12 +171,15 @@ def add_inertia(
     """Add w D of each row of X to the cluster of its label; see `gpukm.kernels.inertia`."""
     grid, w = sums.grid, NO_WEIGHTS if weights is None else weights
     narrow = X.dtype == np.float32
-    C = centroids.astype(np.float64, copy=False)
+    C = np.ascontiguousarray(centroids, np.float64)
     own = 1 / float(grid.unit(0)[0]), 2.0**grid.bits, sums.store
-    if weights is None and X.shape[1] <= QUAD and 1 < len(C) <= len(X):
-        padded, cells = np.zeros((len(C), SIDE)), np.zeros((TWICE * len(C), SIDE), np.int64)
-        padded[:, : X.shape[1]] = C
-        done, used = add_narrow(X, padded, labels, *own, cells)
+    if weights is None and X.shape[1] <= QUAD and len(C) <= len(X):
+        if len(C) == 1:
+            done, used = add_narrow_about(X, C, *own, np.zeros((DEEP, LANES), np.int64))
+        else:
+            padded, cells = np.zeros((len(C), SIDE)), np.zeros((TWICE * len(C), SIDE), np.int64)
+            padded[:, : X.shape[1]] = C
+            done, used = add_narrow(X, padded, labels, *own, cells)
         sums.used = max(sums.used, used)
         X, labels = X[done:], labels[done:]
     scratch = strip_for.py_func(X.shape[1]), np.empty(CHUNK), np.empty(CHUNK), np.empty((DEEP, CHUNK), np.int64)

@@ -65,6 +65,15 @@ def as_doubles(builder: Any, itemsize: Any, load: Callable[[Any], list[Any]]) ->
     return out
 
 
+def load_row(builder: Any, address: Any, kind: Any, d: int, lanes: int, beyond: float) -> Any:
+    """A row of d features of `kind` as `lanes` doubles, `beyond` in those beyond d; nothing beside the row is read."""
+    row = _load(builder, address, 0, ir.VectorType(kind, d))
+    if d < lanes:  # before they are doubles: vectors of 3 are made so lane by lane
+        order = ir.Constant(ir.VectorType(_I32, lanes), [min(lane, d) for lane in range(lanes)])
+        row = builder.shuffle_vector(row, ir.Constant(row.type, [beyond] * d), order)
+    return row if kind is _F64 else builder.fpext(row, ir.VectorType(_F64, lanes))
+
+
 def _joined(builder: Any, vectors: list[Any]) -> Any:
     """Vectors of 4 floats as one."""
     while len(vectors) > 1:
@@ -125,9 +134,9 @@ def transpose_listed(typing: Any, rows: Any, offset: Any, shift: Any, out: Any) 
     return signature, emit
 
 
-def _turn_narrow(builder: Any, vectors: list[Any], out: Any, centres: list[Any] | None = None) -> None:
-    """Write the features of LANES rows, which `vectors` hold as they are stored, as vectors of rows, less `centres`."""
-    d = len(vectors)
+def turned_narrow(builder: Any, vectors: list[Any]) -> list[Any]:
+    """Vectors of rows, one for each feature, of LANES rows that `vectors` hold as they are stored."""
+    d, out = len(vectors), []
     for f in range(d):
         found = vectors[0]
         for i in range(1, d):  # lane l is value l d + f of all; those of vectors before this one are in place
@@ -135,7 +144,8 @@ def _turn_narrow(builder: Any, vectors: list[Any], out: Any, centres: list[Any] 
             before = [at if i == 1 else lane for lane, (_, at) in enumerate(places)]
             picks = [LANES + at if v == i else b for (v, at), b in zip(places, before, strict=True)]
             found = builder.shuffle_vector(found, vectors[i], ir.Constant(ir.VectorType(_I32, LANES), picks))
-        _store(builder, found if centres is None else builder.fsub(found, centres[f]), out, 4 * ROWS * f)
+        out.append(found)
+    return out
 
 
 @intrinsic
@@ -147,8 +157,9 @@ def transpose_narrow(typing: Any, rows: Any, shift: Any, out: Any, depth: Any) -
 
         def turn(d: int) -> Any:
             vectors = [_load(builder, rows, 4 * LANES * i, _FLOATS) for i in range(d)]
-            centres = [_splat(builder, _load(builder, shift, 4 * f, _F32), _FLOATS) for f in range(d)]
-            _turn_narrow(builder, vectors, out, centres)
+            for f, feature in enumerate(turned_narrow(builder, vectors)):
+                centre = _splat(builder, _load(builder, shift, 4 * f, _F32), _FLOATS)
+                _store(builder, builder.fsub(feature, centre), out, 4 * ROWS * f)
             return context.get_dummy_value()
 
         return by_depth(builder, depth, turn, context.get_dummy_value())
@@ -173,7 +184,8 @@ def transpose_narrow_float64(typing: Any, rows: Any, shift: Any, scale: Any, out
                 values = _load(builder, rows, 8 * LANES * i, doubles)
                 values = builder.fsub(values, builder.shuffle_vector(centre, centre, order))
                 vectors.append(builder.fptrunc(builder.fmul(values, factor), _FLOATS))
-            _turn_narrow(builder, vectors, out)
+            for f, feature in enumerate(turned_narrow(builder, vectors)):
+                _store(builder, feature, out, 4 * ROWS * f)
             return context.get_dummy_value()
 
         return by_depth(builder, depth, turn, context.get_dummy_value())
