@@ -135,6 +135,23 @@ def test_boxes_after_a_step_that_was_broken_off():
     assert np.array_equal(source.as_given(source.labels), fresh.labels)
 
 
+@pytest.mark.parametrize("broken_off", [False, True])
+def test_rows_arranged_between_steps(monkeypatch, broken_off):
+    """Labels of the old order count for nothing then: neither those of a step nor those of half of one."""
+    monkeypatch.setenv("GPUKM_ENGINE", "numba")
+    X = np.random.default_rng(0).random((20_000, 2)).astype(np.float32)
+    source = ArraySource(X, dtype=X.dtype, n_threads=1, block_rows=400)
+    if broken_off:
+        faults.break_off(source, X[:50], 10)
+    else:
+        source.step(X[:50])
+    source._arrange()
+    fresh = ArraySource(X, dtype=X.dtype)
+    for C in (X[50:100], X[50:100] + np.float32(1e-3)):
+        assert np.array_equal(source.step(C).sums.means(), fresh.step(C).sums.means())
+        assert np.array_equal(source.as_given(source.labels), fresh.labels)
+
+
 @pytest.mark.parametrize("d", [1, 2, 3, 4])
 @pytest.mark.parametrize("spread", [1e-4, 1.0, 20.0])
 def test_no_box_drops_a_centroid_that_is_nearest(d, spread):

@@ -202,8 +202,11 @@ for usual in (True, False):
             for move in (0, 1e-3, 2e-3):
                 source.step(X[:3] + np.float32(move))
             source.inertia(X[:3], source.labels)
+            source.stats()
             source.distances(X[:3])
             source.potential().commit(X[0])
+            if usual and d < 5:
+                source._arrange()  # reads X for the last time
 print("not a byte too far")
 """
 
