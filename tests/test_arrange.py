@@ -142,7 +142,9 @@ def test_rows_arranged_between_steps(monkeypatch, broken_off):
     X = np.random.default_rng(0).random((20_000, 2)).astype(np.float32)
     source = ArraySource(X, dtype=X.dtype, n_threads=1, block_rows=400)
     if broken_off:
+        source.bounds()  # asks for blocks, too
         faults.break_off(source, X[:50], 10)
+        assert np.any(source.labels >= 0)
     else:
         source.step(X[:50])
     source._arrange()
