@@ -21,7 +21,8 @@ def own_distances(
         from gpukm.kernels import inertia_numba
 
         out = np.empty(len(X))
-        inertia_numba.own_distances(X, centroids.astype(np.float64, copy=False), labels, out)
+        own = np.ascontiguousarray(centroids, np.float64), np.ascontiguousarray(labels, np.int32)
+        inertia_numba.own_distances(X, *own, out)
         return out
     if len(centroids) == 1:
         return squared_distances(X, centroids, scratch)

@@ -27,7 +27,7 @@ SIDE, DEEP, TWICE = 4, 3, 2  # rows; limbs that hold almost every D; sums of eac
 _DOUBLES, _CELLS = ir.VectorType(_F64, SIDE), ir.VectorType(_I64, SIDE)
 
 
-def _turned(builder: Any, vectors: list[Any]) -> list[Any]:
+def turned(builder: Any, vectors: list[Any]) -> list[Any]:
     """SIDE vectors of SIDE lanes turned around."""
 
     def mixed(x: Any, y: Any, *picks: int) -> Any:
@@ -79,9 +79,9 @@ def _added(builder: Any, rows: list[Any], arguments: Any, d: int) -> Any:
         owns.append(builder.sext(_load(builder, labels, 4 * row, _I32), _I64))
         off = builder.fsub(values, _load(builder, _at(builder, centroids, owns[-1], 8 * SIDE), 0, _DOUBLES))
         squares.append(builder.fmul(off, off))
-    limbs, left = _cut(builder, _sum(builder, _turned(builder, squares)[:d]), scale, bits)
-    turned = _turned(builder, [*limbs, ir.Constant(_CELLS, [0] * SIDE)])
-    for row, (own, terms) in enumerate(zip(owns, turned, strict=True)):
+    limbs, left = _cut(builder, _sum(builder, turned(builder, squares)[:d]), scale, bits)
+    terms_of = turned(builder, [*limbs, ir.Constant(_CELLS, [0] * SIDE)])
+    for row, (own, terms) in enumerate(zip(owns, terms_of, strict=True)):
         at, offset = _at(builder, cells, own, 8 * SIDE * TWICE), 8 * SIDE * (row % TWICE)
         _store(builder, builder.add(_load(builder, at, offset, _CELLS), terms), at, offset)
     return _bits(builder, left)
@@ -133,8 +133,8 @@ def add_about(
         def features(kind: Any, d: int) -> list[Any]:
             size = 8 if kind is _F64 else 4
             stored = [_load(builder, rows, size * LANES * i, ir.VectorType(kind, LANES)) for i in range(d)]
-            turned = turned_narrow(builder, stored)
-            return turned if kind is _F64 else [builder.fpext(vector, wide) for vector in turned]
+            found = turned_narrow(builder, stored)
+            return found if kind is _F64 else [builder.fpext(vector, wide) for vector in found]
 
         def one(d: int) -> Any:
             squares = []

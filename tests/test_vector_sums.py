@@ -1,4 +1,4 @@
-"""Sums of narrow rows by vectors, Numba engine: those of the reference, whatever the vectors' width."""
+"""Sums of rows by vectors, Numba engine: those of the reference, whatever the vectors' width."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def distances_added(engine, X, C, labels, weights=None):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("d", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 8, 19])
 @pytest.mark.parametrize("k", [1, 2, 7])
 def test_distances_to_one_and_to_several_centroids(k, d, dtype):
     """As many rows as vectors take, one more and one less, to the bit; the last row ends where the memory does."""
