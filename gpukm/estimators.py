@@ -73,7 +73,8 @@ class KMeans(FittingCentroids):
         Bytes that temporaries may take up beside X, labels and distances. Where it pays, and within these bytes, a copy
         of X is made with its rows sorted in space (for up to 4 features and from 32 clusters on, from 12 where
         `max_iter` is 40 or more; on a GPU from 64), or in 8 bits (whole numbers, 96 features or more, up to 31
-        clusters). Rows in a file, in a memory map or made by a function are read in chunks if they take up more.
+        clusters). A process keeps the memory of its last sorted copy for the next one, up to 32 MiB. Rows in a file, in
+        a memory map or made by a function are read in chunks if they take up more.
     callback : callable or None, default=None
         Called with each `Iteration` of each run; something true ends the run.
     refine : {"random-swap", "hartigan-wong"} or None, default=None
