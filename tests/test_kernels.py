@@ -206,7 +206,8 @@ def test_distances_to_all_centroids(dtype, m, d):
     X = np.random.default_rng(m * d).standard_normal((m, d)).astype(dtype)
     C = X[:5] + dtype(0.5)
     expected = np.sqrt([[oracle.distance(x, c) for c in C] for x in X]).astype(dtype)
-    assert np.array_equal(ArraySource(X, dtype=dtype).distances(C), expected)
+    for centroids in (C, np.asfortranarray(C, np.float64)):
+        assert np.array_equal(ArraySource(X, dtype=dtype).distances(centroids), expected)
 
 
 @pytest.mark.parametrize("d", [1, 3, 4, 5, 16, 47])

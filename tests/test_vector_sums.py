@@ -35,6 +35,10 @@ def test_distances_to_one_and_to_several_centroids(k, d, dtype):
         for centroids in (C, C.astype(dtype), np.asfortranarray(C), np.repeat(C, 2, axis=1)[:, ::2]):
             expected, found = (distances_added(engine, X, centroids, labels) for engine in ("numpy", "numba"))
             assert np.array_equal(found.totals(), expected.totals())
+        for other in (labels.astype(np.int64), np.repeat(labels, 2)[::2]):
+            assert np.array_equal(
+                distances_added("numba", X, C, other).totals(), distances_added("numpy", X, C, labels).totals()
+            )
     assert found.used > 3  # else nothing was left for the lower limbs
 
 

@@ -135,7 +135,7 @@ def _all_distances(X, centroids, narrow, out):
 
 def all_distances(X: NDArray, centroids: NDArray, out: NDArray) -> None:
     """Euclidean distances of the rows of X to all centroids, into `out` (m, k)."""
-    _all_distances(X, centroids.astype(np.float64, copy=False), X.dtype == np.float32, out)
+    _all_distances(X, np.ascontiguousarray(centroids, np.float64), X.dtype == np.float32, out)
 
 
 @jit()
@@ -211,7 +211,7 @@ def add_inertia(
     """Add w D of each row of X to the cluster of its label; see `gpukm.kernels.inertia`."""
     grid, w = sums.grid, NO_WEIGHTS if weights is None else weights
     narrow = X.dtype == np.float32
-    C = np.ascontiguousarray(centroids, np.float64)
+    C, labels = np.ascontiguousarray(centroids, np.float64), np.ascontiguousarray(labels, np.int32)
     own = 1 / float(grid.unit(0)[0]), 2.0**grid.bits, sums.store
     if weights is None and X.shape[1] <= QUAD and len(C) <= len(X):
         if len(C) == 1:
