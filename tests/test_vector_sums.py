@@ -16,10 +16,10 @@ def wide(rng, m, d, dtype):
     return X.astype(dtype)
 
 
-def distances_added(engine, X, C, labels, weights=None):
+def distances_added(engine, X, C, labels):
     """What `add_inertia` makes of one block, by one engine."""
     sums = sums_like(Grid.of([1e20 * X.shape[1]], 3 * len(X)), len(C))
-    kernels.add_inertia(X, C, labels, weights, sums, {}, engine)
+    kernels.add_inertia(X, C, labels, None, sums, {}, engine)
     return sums
 
 

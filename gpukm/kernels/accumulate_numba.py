@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gpukm.exact import Sums
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.transpose_numba import _F64, QUAD, as_doubles, by_depth, load_row
+from gpukm.kernels.transpose_numba import _F64, QUAD, as_doubles, by_depth
 from gpukm.kernels.vectors_numba import _I32, _I64, _at, _counted, _load, _store
 
 NO_WEIGHTS = np.empty(0)
@@ -90,6 +90,7 @@ def move_narrow(
             lanes = d + 1 if d == 3 else d  # a power of two: the weight is one of them, or comes by itself
             doubles, cells = ir.VectorType(_F64, lanes), ir.VectorType(_I64, lanes)
             factors, big = _load(builder, scale, 0, doubles), ir.Constant(doubles, [ROUND] * lanes)
+            order = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
 
             def move(i: Any, left: list[Any]) -> list[Any]:
                 row_at, label_at = (_at(builder, list_, i, size) for list_, size in ((rows, 8), (new_labels, 4)))
@@ -98,7 +99,10 @@ def move_narrow(
                 old = _load(builder, own, 0, _I32)
                 _store(builder, new, own, 0)
                 size = 8 if kind is _F64 else 4
-                values = load_row(builder, _at(builder, X, row, d * size), kind, d, lanes, 1.0)
+                values = _load(builder, _at(builder, X, row, d * size), 0, ir.VectorType(kind, d))
+                values = builder.shuffle_vector(values, ir.Constant(values.type, [1.0] * d), order)
+                if kind is not _F64:  # not before: vectors of 3 are made doubles lane by lane
+                    values = builder.fpext(values, doubles)
                 terms = builder.fmul(values, factors)
                 sums = builder.fadd(terms, big)
                 q = builder.sub(builder.bitcast(sums, cells), builder.bitcast(big, cells))

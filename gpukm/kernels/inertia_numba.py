@@ -1,63 +1,17 @@
 """inertia, Numba engine: D and its limbs, CHUNK rows at a time."""
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from gpukm.exact import Sums
 from gpukm.kernels.accumulate_numba import NO_WEIGHTS, product, spill
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.spread_numba import DEEP, SIDE, TWICE, add_narrow, add_narrow_about, turned
+from gpukm.kernels.spread_numba import DEEP, SIDE, TWICE, add_narrow, add_narrow_about, add_quads
 from gpukm.kernels.strips_numba import pack_strip_float32, readable, strip_for
-from gpukm.kernels.transpose_numba import _F64, QUAD, as_doubles
-from gpukm.kernels.vectors_numba import _I32, _I64, LANES, ROWS, _at, _counted, _load, _store
+from gpukm.kernels.transpose_numba import QUAD
+from gpukm.kernels.vectors_numba import LANES, ROWS
 
 CHUNK = 5 * ROWS + 1  # one row more than strips: where the quads of a strip's last row reach into the next
-
-
-@intrinsic
-def add_quads(
-    typing: Any, rows: Any, itemsize: Any, labels: Any, centroids: Any, depth: Any, quads: Any, out: Any
-) -> Any:
-    """Write D of SIDE rows to their own centroids, of `quads` times QUAD features, one at least.
-
-    Addresses: `rows` (SIDE, depth) of `itemsize` 4 or 8 bytes, `labels` (SIDE,) int32, `centroids` (k, depth) and `out`
-    (SIDE,) float64. Squares of a row lie side by side; they are turned around, since sums grow feature by feature.
-    """
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        rows, itemsize, labels, centroids, depth, quads, out = arguments
-        doubles = ir.VectorType(_F64, SIDE)
-
-        def summed(kind: Any) -> list[Any]:
-            size, owns = 8 if kind is _F64 else 4, []
-            for row in range(SIDE):
-                own = builder.mul(builder.sext(_load(builder, labels, 4 * row, _I32), _I64), depth)
-                first = _at(builder, rows, builder.mul(depth, _I64(row)), size)
-                owns.append((first, _at(builder, centroids, own, 8)))
-
-            def add(quad: Any, sums: list[Any]) -> list[Any]:
-                squares = []
-                for row, own in owns:
-                    x = _load(builder, _at(builder, row, quad, QUAD * size), 0, ir.VectorType(kind, QUAD))
-                    c = _load(builder, _at(builder, own, quad, QUAD * 8), 0, doubles)
-                    off = builder.fsub(x if kind is _F64 else builder.fpext(x, doubles), c)
-                    squares.append(builder.fmul(off, off))
-                D = sums[0]
-                for feature in turned(builder, squares):
-                    D = builder.fadd(D, feature)
-                return [D]
-
-            return _counted(builder, [ir.Constant(doubles, [0.0] * SIDE)], 1, quads, add)
-
-        _store(builder, as_doubles(builder, itemsize, summed)[0], out, 0)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 7), emit
 
 
 @jit()

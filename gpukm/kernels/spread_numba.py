@@ -1,4 +1,4 @@
-"""Sums of D of narrow rows: Numba intrinsics that take several rows at once, as doubles.
+"""D of rows to their own centroids, and its sums for narrow ones: Numba intrinsics that take several rows at once.
 
 `add_spread` takes SIDE rows, of any clusters:
 
@@ -8,7 +8,8 @@
 
 Limbs of a cluster lie side by side in `cells`, so that a row is one addition; twice, so that rows that follow each
 other, which are often of one cluster, do not wait for each other. `add_about` takes LANES rows of one cluster, whose
-features are turned around before they are doubles; each lane has a sum of its own.
+features are turned around before they are doubles; each lane has a sum of its own. `add_quads` finds D alone, of SIDE
+rows of any width.
 """
 
 from typing import Any
@@ -20,14 +21,25 @@ from numba.extending import intrinsic
 
 from gpukm.kernels.accumulate_numba import ROUND, spill
 from gpukm.kernels.jit_numba import jit
-from gpukm.kernels.transpose_numba import _F64, as_doubles, by_depth, turned_narrow
-from gpukm.kernels.vectors_numba import _I32, _I64, LANES, _at, _bits, _load, _splat, _store, lowest_bit
+from gpukm.kernels.transpose_numba import _F64, QUAD, as_doubles, by_depth, turned_narrow
+from gpukm.kernels.vectors_numba import (
+    _I32,
+    _I64,
+    LANES,
+    _at,
+    _bits,
+    _counted,
+    _load,
+    _splat,
+    _store,
+    lowest_bit,
+)
 
 SIDE, DEEP, TWICE = 4, 3, 2  # rows; limbs that hold almost every D; sums of each cluster
 _DOUBLES, _CELLS = ir.VectorType(_F64, SIDE), ir.VectorType(_I64, SIDE)
 
 
-def turned(builder: Any, vectors: list[Any]) -> list[Any]:
+def _turned(builder: Any, vectors: list[Any]) -> list[Any]:
     """SIDE vectors of SIDE lanes turned around."""
 
     def mixed(x: Any, y: Any, *picks: int) -> Any:
@@ -79,8 +91,8 @@ def _added(builder: Any, rows: list[Any], arguments: Any, d: int) -> Any:
         owns.append(builder.sext(_load(builder, labels, 4 * row, _I32), _I64))
         off = builder.fsub(values, _load(builder, _at(builder, centroids, owns[-1], 8 * SIDE), 0, _DOUBLES))
         squares.append(builder.fmul(off, off))
-    limbs, left = _cut(builder, _sum(builder, turned(builder, squares)[:d]), scale, bits)
-    terms_of = turned(builder, [*limbs, ir.Constant(_CELLS, [0] * SIDE)])
+    limbs, left = _cut(builder, _sum(builder, _turned(builder, squares)[:d]), scale, bits)
+    terms_of = _turned(builder, [*limbs, ir.Constant(_CELLS, [0] * SIDE)])
     for row, (own, terms) in enumerate(zip(owns, terms_of, strict=True)):
         at, offset = _at(builder, cells, own, 8 * SIDE * TWICE), 8 * SIDE * (row % TWICE)
         _store(builder, builder.add(_load(builder, at, offset, _CELLS), terms), at, offset)
@@ -150,6 +162,46 @@ def add_about(
         return by_depth(builder, depth, one, _I64(0))
 
     return signature, emit
+
+
+@intrinsic
+def add_quads(
+    typing: Any, rows: Any, itemsize: Any, labels: Any, centroids: Any, depth: Any, quads: Any, out: Any
+) -> Any:
+    """Write D of SIDE rows to their own centroids, of `quads` times QUAD features, one at least.
+
+    Addresses: `rows` (SIDE, depth) of `itemsize` 4 or 8 bytes, `labels` (SIDE,) int32, `centroids` (k, depth) and `out`
+    (SIDE,) float64. Squares of a row lie side by side; they are turned around, since sums grow feature by feature.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, itemsize, labels, centroids, depth, quads, out = arguments
+
+        def summed(kind: Any) -> list[Any]:
+            size, owns = 8 if kind is _F64 else 4, []
+            for row in range(SIDE):
+                own = builder.mul(builder.sext(_load(builder, labels, 4 * row, _I32), _I64), depth)
+                first = _at(builder, rows, builder.mul(depth, _I64(row)), size)
+                owns.append((first, _at(builder, centroids, own, 8)))
+
+            def add(quad: Any, sums: list[Any]) -> list[Any]:
+                squares = []
+                for row, own in owns:
+                    x = _load(builder, _at(builder, row, quad, QUAD * size), 0, ir.VectorType(kind, QUAD))
+                    c = _load(builder, _at(builder, own, quad, QUAD * 8), 0, _DOUBLES)
+                    off = builder.fsub(x if kind is _F64 else builder.fpext(x, _DOUBLES), c)
+                    squares.append(builder.fmul(off, off))
+                D = sums[0]
+                for feature in _turned(builder, squares):
+                    D = builder.fadd(D, feature)
+                return [D]
+
+            return _counted(builder, [ir.Constant(_DOUBLES, [0.0] * SIDE)], 1, quads, add)
+
+        _store(builder, as_doubles(builder, itemsize, summed)[0], out, 0)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 7), emit
 
 
 @jit()

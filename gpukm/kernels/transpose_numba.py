@@ -65,15 +65,6 @@ def as_doubles(builder: Any, itemsize: Any, load: Callable[[Any], list[Any]]) ->
     return out
 
 
-def load_row(builder: Any, address: Any, kind: Any, d: int, lanes: int, beyond: float) -> Any:
-    """A row of d features of `kind` as `lanes` doubles, `beyond` in those beyond d; nothing beside the row is read."""
-    row = _load(builder, address, 0, ir.VectorType(kind, d))
-    if d < lanes:  # before they are doubles: vectors of 3 are made so lane by lane
-        order = ir.Constant(ir.VectorType(_I32, lanes), [min(lane, d) for lane in range(lanes)])
-        row = builder.shuffle_vector(row, ir.Constant(row.type, [beyond] * d), order)
-    return row if kind is _F64 else builder.fpext(row, ir.VectorType(_F64, lanes))
-
-
 def _joined(builder: Any, vectors: list[Any]) -> Any:
     """Vectors of 4 floats as one."""
     while len(vectors) > 1:
